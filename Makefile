@@ -1,0 +1,74 @@
+# Every target sets itself up: the first one makes .venv from requirements.lock.
+# make itself ends with 2 whatever failed. Where 0 / 1 / 2 matters (shipped, gate failed,
+# bad input), call `.venv/bin/python -m fr_lib ...`.
+
+PYTHON ?= python3
+CORPUS ?= data/corpus.jsonl.gz
+RUN    ?= shipped
+
+PY    := .venv/bin/python
+READY := .venv/.installed
+
+# Kernels of this environment come before any that the user has installed elsewhere.
+export JUPYTER_PREFER_ENV_PATH := 1
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help book smoke test corpus release verify lab lint clean
+
+help: ## this list
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@echo
+	@echo "  variables: CORPUS=$(CORPUS) RUN=$(RUN) PYTHON=$(PYTHON)"
+	@echo "  exit code: 2 whatever failed, as make has it; where 0 shipped / 1 gate failed / 2 bad input"
+	@echo "  matters, call $(PY) -m fr_lib run --corpus C --run-dir runs/R"
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "Python >= 3.11 is needed, '$(PYTHON)' is not; name one: make PYTHON=python3.12 ..." >&2; \
+	  exit 2; }
+	@echo "installing requirements.lock into .venv (some minutes the first time)"
+	@$(PYTHON) -m venv .venv || { \
+	  echo "no venv module; on Debian and Ubuntu install the package python3-venv" >&2; exit 2; }
+	@$(PY) -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	@$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+book: $(READY) ## corpus -> notebooks -> model and book [CORPUS=file RUN=name PROFILE=full]
+	@$(PY) -m fr_lib run --corpus "$(CORPUS)" --run-dir "runs/$(RUN)" $(if $(PROFILE),--profile $(PROFILE))
+
+smoke: $(READY) ## the same on a synthetic corpus, in seconds; touches nothing tracked
+	@$(PY) -m fr_lib run --smoke
+
+test: $(READY) ## all tests
+	@$(PY) -m pytest -q
+
+corpus: $(READY) ## encode and score the clips of a folder: FOOTAGE=dir [CORPUS=file]
+	@test -d "$(FOOTAGE)" || { \
+	  echo "make corpus: FOOTAGE='$(FOOTAGE)' is no folder; give FOOTAGE=dir, a folder of clips" >&2; \
+	  exit 2; }
+	@set --; \
+	for clip in "$(FOOTAGE)"/*; do \
+	  case "$$clip" in *.json|*.md|*.txt) ;; *) set -- "$$@" --source "$$clip" ;; esac; \
+	done; \
+	if [ -f "$(FOOTAGE)/MANIFEST.json" ]; then set -- "$$@" --manifest "$(FOOTAGE)/MANIFEST.json"; fi; \
+	$(PY) -m fr_lib corpus @data/grid.args "$$@" --out "$(CORPUS)"
+
+release: $(READY) ## put the model of a run into model/tiny [RUN=name]
+	@$(PY) -m fr_lib release --run-dir "runs/$(RUN)"
+
+verify: $(READY) ## check model/tiny: schema, hashes, sidecars, operators
+	@$(PY) -m fr_lib verify
+
+lab: $(READY) ## JupyterLab on the notebooks
+	@cd notebooks && ../$(PY) -m jupyter lab
+
+lint: $(READY) ## what the commit hooks check, changing nothing
+	@$(PY) -m ruff check
+	@$(PY) -m ruff format --check
+	@.venv/bin/codespell
+	@$(PY) -m nbstripout --verify notebooks/*.ipynb
+
+clean: ## remove caches; runs/ and .venv stay
+	@rm -rf .pytest_cache .ruff_cache .hypothesis .ipynb_checkpoints notebooks/.ipynb_checkpoints *.egg-info
+	@find fr_lib tests -name __pycache__ -type d -prune -exec rm -rf {} +

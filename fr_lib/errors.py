@@ -1,0 +1,46 @@
+"""Errors that a user may meet.
+
+Every message reads ``where: what was found; what is allowed; what to do`` so that it can be shown
+as it is, without a traceback. The command line turns an :class:`FrError` into its exit code.
+"""
+
+from __future__ import annotations
+
+
+class FrError(Exception):
+    """Base of all errors raised on purpose; ends a command with exit code 2."""
+
+    exit_code = 2
+
+
+class InputError(FrError):
+    """A file, a row or an argument given by the user cannot be used."""
+
+
+class CorpusError(InputError):
+    """A corpus has rows or columns that the contract forbids; lists every issue at once."""
+
+
+class EncodeError(FrError):
+    """An encoder cannot run here, or an encode does not match its reference."""
+
+
+class ArtefactError(FrError):
+    """A file of a run, a model or a registry is missing, stale or altered."""
+
+
+class GateFailed(FrError):
+    """The ship gate did not pass; the audit trail says which clause."""
+
+    exit_code = 1
+
+
+def say(where: str, found: str, allowed: str, todo: str) -> str:
+    """Return the one-line message that every error of this package carries.
+
+    Examples
+    --------
+    >>> say("row 3", "crf is 70", "0..63", "fix the row")
+    'row 3: crf is 70; allowed: 0..63; fix the row'
+    """
+    return f"{where}: {found}; allowed: {allowed}; {todo}"

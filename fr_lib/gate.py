@@ -1,0 +1,248 @@
+"""The ship gate: clauses with a limit, what was measured, and what that means."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import pandas as pd
+
+from fr_lib.errors import GateFailed, InputError, say
+from fr_lib.schema import ADAPTERS
+
+MEAN_PLCC = 0.95
+WORST_PLCC = 0.85
+MIN_SOURCES = 3
+RMSE_RATIO = 1.5
+LIFT_FLOOR = 0.005
+MIN_FAMILIES = 3
+SEED_SPREAD = 0.005
+
+# v2's published per-source PLCC and RMSE (CONTRACT section 5): a reference table that a run can ask
+# for when its sources are those clips. A clip that only shares a name must not be held against it.
+V2_REFERENCE = {
+    "BigBuckBunny": {"plcc": 0.9652, "rmse": 3.794},
+    "BirdsInCage": {"plcc": 0.9937, "rmse": 1.233},
+    "CrowdRun": {"plcc": 0.9715, "rmse": 5.367},
+    "ElFuente1": {"plcc": 0.9815, "rmse": 3.047},
+    "ElFuente2": {"plcc": 0.9745, "rmse": 11.453},
+    "FoxBird": {"plcc": 0.9521, "rmse": 5.752},
+    "OldTownCross": {"plcc": 0.9183, "rmse": 5.371},
+    "Seeking": {"plcc": 0.9778, "rmse": 4.689},
+    "Tennis": {"plcc": 0.9787, "rmse": 6.391},
+}
+
+PASS, FAIL, NOT_MEASURED = "pass", "fail", "not measured"
+
+
+@dataclass(frozen=True)
+class Clause:
+    """One clause of the gate.
+
+    Attributes
+    ----------
+    name, source : str
+        What is asked, and which decision record asks it.
+    limit : str
+        The limit in words, with its comparison.
+    value : float or None
+        What was measured; None where nothing could be.
+    status : {"pass", "fail", "not measured"}
+    blocks : bool
+        Whether a failure keeps the model from shipping.
+    reason : str
+        One sentence for the reader.
+    """
+
+    name: str
+    limit: str
+    value: float | None
+    status: str
+    blocks: bool
+    reason: str
+    source: str
+
+
+def _limit(ok: bool) -> str:
+    return PASS if ok else FAIL
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
+
+
+def evaluate_gate(
+    folds: pd.DataFrame,
+    encoders: Sequence[str],
+    reference: Mapping[str, Mapping[str, float]] | None = None,
+    arm: str = "v3",
+    baseline: str = "v1",
+) -> list[Clause]:
+    """Judge LOSO folds by every clause of CONTRACT section 5.
+
+    Parameters
+    ----------
+    folds : DataFrame
+        ``seed arm held_out plcc rmse`` as :class:`fr_lib.evaluate.Loso` holds them. The first seed
+        is the default one; the others serve the seed clause.
+    encoders : sequence of str
+        Encoders with training rows.
+    reference : mapping, optional
+        Source to ``{"rmse": ...}``; given, it becomes a blocking clause.
+    arm, baseline : str
+        Arm that ships, and codec-blind arm.
+
+    Returns
+    -------
+    list of Clause
+    """
+    if folds.empty:
+        raise InputError(say("gate", "no folds", "at least one fold", "run 02_loso first"))
+    first = folds["seed"].iloc[0]
+    own = folds[(folds["arm"] == arm) & (folds["seed"] == first)]
+    blind = folds[(folds["arm"] == baseline) & (folds["seed"] == first)]
+    return [
+        _mean_clause(own),
+        _finite_clause(own),
+        _worst_clause(own),
+        _reference_clause(own, reference),
+        _lift_clause(own, blind, encoders),
+        _seed_clause(folds[folds["arm"] == arm]),
+    ]
+
+
+def _mean_clause(own: pd.DataFrame) -> Clause:
+    mean = float(own["plcc"].to_numpy().mean())
+    return Clause(
+        "mean LOSO PLCC",
+        f">= {MEAN_PLCC}",
+        _finite(mean),
+        _limit(mean >= MEAN_PLCC),
+        True,
+        "mean over all folds; a fold without a finite PLCC fails it",
+        "ADR-0302, ADR-0291",
+    )
+
+
+def _finite_clause(own: pd.DataFrame) -> Clause:
+    bad = own[~own[["plcc", "srocc", "rmse"]].map(math.isfinite).all(axis=1)]["held_out"].tolist()
+    sources = own["held_out"].nunique()
+    reason = f"{sources} sources, all folds finite"
+    if bad:
+        reason = f"not finite: {', '.join(bad)}"
+    elif sources < MIN_SOURCES:
+        reason = f"only {sources} sources"
+    return Clause(
+        "finite folds, enough sources",
+        f"every fold finite, >= {MIN_SOURCES} sources",
+        float(sources),
+        _limit(not bad and sources >= MIN_SOURCES),
+        True,
+        reason,
+        "all",
+    )
+
+
+def _worst_clause(own: pd.DataFrame) -> Clause:
+    worst = float(own["plcc"].to_numpy().min())
+    rows = own[own["plcc"].isna() | (own["plcc"] == worst)]["held_out"]
+    return Clause(
+        "worst source PLCC",
+        f">= {WORST_PLCC}",
+        _finite(worst),
+        _limit(worst >= WORST_PLCC),
+        True,
+        f"worst source: {', '.join(rows)}",
+        "Research-0078 (3)",
+    )
+
+
+def _reference_clause(
+    own: pd.DataFrame, reference: Mapping[str, Mapping[str, float]] | None
+) -> Clause:
+    name, limit, source = "RMSE vs reference table", f"<= {RMSE_RATIO} x", "Research-0078 (4)"
+    if not reference:
+        return Clause(name, limit, None, NOT_MEASURED, False, "no reference table given", source)
+    shared = own[own["held_out"].isin(list(reference))]
+    if shared.empty:
+        return Clause(
+            name, limit, None, NOT_MEASURED, True, "no source of the table is in the corpus", source
+        )
+    limits = shared["held_out"].map(lambda s: reference[s]["rmse"])
+    ratio = shared["rmse"] / limits
+    worst = float(ratio.to_numpy().max())
+    at = shared["held_out"].iloc[int(ratio.fillna(math.inf).to_numpy().argmax())]
+    return Clause(
+        name,
+        limit,
+        _finite(worst),
+        _limit(worst <= RMSE_RATIO),
+        True,
+        f"largest ratio at {at}, over {len(shared)} shared sources",
+        source,
+    )
+
+
+def _lift_clause(own: pd.DataFrame, blind: pd.DataFrame, encoders: Sequence[str]) -> Clause:
+    families = sorted({ADAPTERS[e].standard for e in encoders})
+    headroom = 1.0 - float(blind["plcc"].to_numpy().mean()) if len(blind) else math.nan
+    room = f"headroom 1 - PLCC(v1) = {headroom:.5f}" if math.isfinite(headroom) else "no v1 fold"
+    name, limit, source = "multi-codec lift over v1", f">= +{LIFT_FLOOR} PLCC", "ADR-0235"
+    if len(families) < MIN_FAMILIES or not math.isfinite(headroom):
+        return Clause(
+            name,
+            limit,
+            None,
+            NOT_MEASURED,
+            False,
+            f"not measurable: {len(families)} codec families ({', '.join(families)}), "
+            f"{MIN_FAMILIES} needed; {room}",
+            source,
+        )
+    lift = float(own["plcc"].to_numpy().mean()) - (1.0 - headroom)
+    reason = f"{len(families)} codec families, {len(encoders)} encoders; {room}"
+    if headroom < LIFT_FLOOR:
+        reason += "; the floor is larger than the headroom, so no block could reach it"
+    return Clause(
+        name, limit, _finite(lift), _limit(lift >= LIFT_FLOOR), False, reason, source
+    )
+
+
+def _seed_clause(own: pd.DataFrame) -> Clause:
+    means = own.groupby("seed")["plcc"].apply(lambda s: s.to_numpy().mean())
+    name = "seed spread of mean PLCC"
+    limit = f"<= {SEED_SPREAD}, every seed >= {MEAN_PLCC}"
+    if len(means) < 2:
+        return Clause(name, limit, None, NOT_MEASURED, False, "one seed was run", "ADR-0303")
+    spread = float(means.to_numpy().max() - means.to_numpy().min())
+    lowest = float(means.to_numpy().min())
+    return Clause(
+        name,
+        limit,
+        _finite(spread),
+        _limit(spread <= SEED_SPREAD and lowest >= MEAN_PLCC),
+        True,
+        f"{len(means)} seeds, lowest mean {lowest:.5f}; the bound is across seeds, not folds",
+        "ADR-0303",
+    )
+
+
+def passed(clauses: Sequence[Clause]) -> bool:
+    """Return whether no blocking clause failed."""
+    return not any(c.blocks and c.status == FAIL for c in clauses)
+
+
+def verdict(clauses: Sequence[Clause]) -> dict[str, Any]:
+    """Return the clauses and the verdict for ``gate.json``."""
+    return {"gate_passed": passed(clauses), "clauses": [asdict(c) for c in clauses]}
+
+
+def require_pass(gate: Mapping[str, Any]) -> None:
+    """Raise :class:`GateFailed` naming every failed blocking clause of a ``gate.json``."""
+    failed = [c for c in gate["clauses"] if c["blocks"] and c["status"] == FAIL]
+    if failed:
+        found = "; ".join(f"{c['name']} is {c['value']} ({c['reason']})" for c in failed)
+        allowed = "; ".join(f"{c['name']} {c['limit']}" for c in failed)
+        raise GateFailed(say("gate", found, allowed, "the model does not ship: v3 retrain pending"))

@@ -1,0 +1,90 @@
+"""Small models and model folders for the tests of export, registry and predict."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from fr_lib.export import export_onnx
+from fr_lib.files import write_json
+from fr_lib.model import FRRegressor, ShippedRegressor
+from fr_lib.registry import registry_row, sidecar, upsert_row
+from fr_lib.schema import ENCODER_VOCAB_V3, MODEL_ID, codec_block, trained_mask
+
+SLOTS = {"libx264": 700, "libsvtav1": 300}
+FEATURE_MEAN = [0.9, 0.5, 0.8, 0.9, 0.9, 6.0]
+FEATURE_STD = [0.05, 0.2, 0.1, 0.05, 0.04, 4.0]
+
+
+def make_model(seed: int = 0) -> ShippedRegressor:
+    """Return untrained networks, scaled so that most scores lie inside 0..100."""
+    torch.manual_seed(seed)
+    model = ShippedRegressor(
+        FRRegressor(6, dropout=0.1),
+        FRRegressor(24, dropout=0.1),
+        torch.from_numpy(trained_mask(SLOTS)),
+    )
+    with torch.no_grad():
+        for net in (model.blind, model.aware):
+            net.layers[-1].weight.mul_(200.0)
+            net.layers[-1].bias.fill_(60.0)
+    return model.eval()
+
+
+def random_rows(n: int, encoders: tuple[str, ...] = ENCODER_VOCAB_V3) -> tuple:
+    """Return standardised features (n, 6) and a codec block (n, 18), all slots in turn."""
+    rng = np.random.default_rng(1)
+    names = [encoders[i % len(encoders)] for i in range(n)]
+    block = codec_block(names, rng.uniform(0, 9, n), rng.uniform(0, 63, n))
+    return rng.normal(size=(n, 6)).astype(np.float32), block
+
+
+def loso_and_gate(passed: bool) -> tuple[dict, dict]:
+    """Return the parts of loso.json and gate.json that a sidecar takes; one fold is undefined."""
+    fold = {"n_train": 800, "n_val": 100, "bias": 0.0}
+    folds = [
+        {"held_out": "a", "plcc": 0.99, "srocc": 0.98, "rmse": 0.5, **fold},
+        {"held_out": "b", "plcc": None, "srocc": float("nan"), "rmse": 0.75, **fold},
+    ]
+    names = ("mean_plcc", "std_plcc", "min_plcc", "max_plcc", "mean_srocc", "mean_rmse")
+    summary = dict.fromkeys(names, 0.99) | {"mean_srocc": float("nan")}
+    clauses = [
+        {"name": "mean LOSO PLCC", "status": "pass" if passed else "fail", "blocks": True},
+        {"name": "multi-codec lift", "status": "fail", "blocks": False},
+    ]
+    return (
+        {"arms": {"v3": {"folds": folds, "summary": summary}}},
+        {"gate_passed": passed, "clauses": clauses},
+    )
+
+
+def make_card(facts: dict, /, *, passed: bool = True, synthetic: bool = False, **changes) -> dict:
+    loso, gate = loso_and_gate(passed)
+    parts = {
+        "facts": facts,
+        "feature_mean": FEATURE_MEAN,
+        "feature_std": FEATURE_STD,
+        "loso": loso,
+        "gate": gate,
+        "corpus_name": "rows.jsonl",
+        "corpus_sha256": "c" * 64,
+        "n_rows": 1000,
+        "rows_per_slot": SLOTS,
+        "recipe": {"epochs": 1, "seed": 0},
+        "provenance": {"python": "3.11"},
+        "synthetic": synthetic,
+    }
+    return sidecar(**parts | changes)
+
+
+def make_folder(
+    folder: Path, *, passed: bool = True, synthetic: bool = False, seed: int = 0
+) -> Path:
+    """Write what a run leaves in its ``model`` folder."""
+    facts = export_onnx(make_model(seed), folder / f"{MODEL_ID}.onnx")
+    card = make_card(facts, passed=passed, synthetic=synthetic)
+    write_json(folder / f"{MODEL_ID}.json", card)
+    upsert_row(folder / "registry.json", registry_row(card))
+    return folder

@@ -1,0 +1,351 @@
+"""The audit: counts, coverage in words, the teacher's check, twins and titles."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from fr_lib.audit import (
+    audit,
+    coverage_statement,
+    duplicate_sources,
+    source_groups,
+    source_stem,
+    teacher_check,
+    title_groups,
+)
+from fr_lib.corpus import load_corpus, write_table
+from fr_lib.files import json_text
+from fr_lib.schema import ADAPTERS, CANONICAL_6, ENCODER_VOCAB_V3
+from fr_lib.synthetic import synthetic_table
+
+DATA = Path(__file__).parent / "data"
+SOFTWARE = ["libx264", "libaom-av1", "libx265", "libvvenc", "libsvtav1"]
+HARDWARE = [e for e in ENCODER_VOCAB_V3 if ADAPTERS[e].hardware]
+
+
+@pytest.fixture
+def load(tmp_path):
+    """Turn rows into a corpus by way of a file."""
+
+    def through_file(table):
+        write_table(table, tmp_path / "rows.parquet")
+        return load_corpus(tmp_path / "rows.parquet")
+
+    return through_file
+
+
+def rows_of(encoders=("libx264",), qualities=(20, 40), sources=3, frames=4, seed=0):
+    return synthetic_table(encoders, qualities, sources, frames, seed)
+
+
+def renamed(table, *names):
+    """Give the made-up sources these names, in the order of the rows."""
+    return table.assign(src=table["src"].map(dict(zip(table["src"].unique(), names, strict=True))))
+
+
+# --- counts ---------------------------------------------------------------------------------------
+
+
+def test_report_of_the_nvenc_fixture():
+    corpus = load_corpus(DATA / "nvenc_only.jsonl")
+    report = audit(corpus)
+    json_text(report)
+    assert set(report) == {
+        "identity", "sources", "cells", "rows_per_slot", "trained_slots", "empty_slots", "families",
+        "lift_measurable", "coverage", "coverage_statement", "saturation", "constant_columns",
+        "teacher_check", "duplicates", "titles", "source_groups",
+    }  # fmt: skip
+    identity = report["identity"]
+    assert identity["sha256"] == corpus.sha256
+    assert (identity["n_rows_read"], identity["n_rows_kept"]) == (480, 480)
+    assert (identity["name"], identity["shape"]) == ("nvenc_only.jsonl", "frame")
+    assert report["trained_slots"] == ["h264_nvenc", "hevc_nvenc"]
+    assert len(report["empty_slots"]) == 14
+    assert report["families"] == ["h264", "hevc"]
+    assert report["lift_measurable"] is False
+    assert report["teacher_check"]["n_disagree"] == 0
+    assert report["duplicates"] == report["titles"] == []
+
+
+def test_cells_and_sources_hold_the_ranges_of_their_rows(load):
+    table = rows_of(["libx264", "libvvenc"], [20, 30, 40])
+    corpus = load(table)
+    report = audit(corpus)
+    assert len(report["sources"]) == 3
+    assert len(report["cells"]) == 6
+    cell = report["cells"][0]
+    mine = table[(table["src"] == cell["src"]) & (table["encoder"] == cell["encoder"])]
+    assert (cell["n_rows"], cell["n_qualities"]) == (12, 3)
+    assert (cell["quality_min"], cell["quality_max"]) == (20.0, 40.0)
+    assert cell["vmaf_min"] == mine["vmaf"].min()
+    assert cell["vmaf_mean"] == pytest.approx(mine["vmaf"].mean())
+    assert cell["vmaf_max"] == mine["vmaf"].max()
+    assert report["sources"][0]["n_rows"] == 24
+
+
+def test_coverage_matrix_names_gaps(load):
+    table = rows_of(["libx264", "hevc_qsv"])
+    one = table["src"].iloc[0]
+    table = table[(table["src"] != one) | (table["encoder"] != "hevc_qsv")]
+    coverage = audit(load(table))["coverage"]
+    assert coverage["encoders"] == list(ENCODER_VOCAB_V3)
+    row = coverage["rows"][coverage["sources"].index(one)]
+    assert (row[ENCODER_VOCAB_V3.index("libx264")], sum(row)) == (8, 8)
+    assert sum(map(sum, coverage["rows"])) == len(table)
+
+
+def test_saturation_counts_exact_ends_alone(load):
+    table = rows_of(sources=1, frames=4, qualities=[20])
+    table["vmaf"] = [100.0, 99.999999, 0.0, 100.0]
+    assert audit(load(table))["saturation"] == {
+        "n_at_0": 1,
+        "n_at_100": 2,
+        "share_at_0": 0.25,
+        "share_at_100": 0.5,
+    }
+
+
+def test_constant_columns_of_one_encoder(load):
+    constant = {c["column"]: c["value"] for c in audit(load(rows_of()))["constant_columns"]}
+    assert "crf_norm" not in constant
+    assert constant["encoder_onehot[libx264]"] == 1.0
+    assert constant["encoder_onehot[libx265]"] == 0.0
+    assert constant["preset_norm"] == pytest.approx(5 / 9)
+    assert len(constant) == 17
+
+
+def test_dropped_rows_are_in_the_identity(load):
+    table = rows_of()
+    table.loc[3, "vmaf"] = 120.0
+    identity = audit(load(table))["identity"]
+    assert identity["dropped"] == [{"reason": "target outside 0..100", "count": 1, "examples": [4]}]
+    assert identity["n_rows_read"] - identity["n_rows_kept"] == 1
+
+
+# --- coverage in words ----------------------------------------------------------------------------
+
+
+def test_nvenc_only_caveat():
+    text = coverage_statement(load_corpus(DATA / "nvenc_only.jsonl"))
+    synthetic, caveat = text.split("\n\n")[:2]
+    assert synthetic.startswith("**Synthetic rows.**")
+    assert caveat.startswith("**NVENC-only caveat.**")
+    assert "**2 of 16 slots have training rows:** `h264_nvenc` (240 rows), `hevc_nvenc`" in text
+    assert "**14 slots have zero rows:** `libx264`" in text
+    for name in set(ENCODER_VOCAB_V3) - {"h264_nvenc", "hevc_nvenc"}:
+        assert f"`{name}`" in text
+    assert "codec-blind network inside the graph" in text
+    assert "not measurable: it needs 3 codec families and this corpus has 2 codec families" in text
+
+
+def test_one_nvenc_encoder_is_one_family(load):
+    text = coverage_statement(load(rows_of(["h264_nvenc"])))
+    assert "NVENC-only caveat" in text
+    assert "1 of 16 slots" in text
+    assert "1 codec family (h264)" in text
+
+
+def test_three_nvenc_standards_can_measure_lift(load):
+    text = coverage_statement(load(rows_of(["h264_nvenc", "hevc_nvenc", "av1_nvenc"])))
+    assert "NVENC-only caveat" in text
+    assert "lift (ADR-0235) is measurable" in text
+
+
+def test_one_other_row_ends_the_nvenc_caveat(load):
+    text = coverage_statement(load(rows_of(["h264_nvenc", "libx264"])))
+    assert "NVENC-only" not in text
+    assert "10 of them are hardware encoders: " in text
+    assert "not measurable" in text
+
+
+def test_software_corpus_names_the_eleven_hardware_slots(load):
+    text = coverage_statement(load(rows_of(SOFTWARE)))
+    assert "NVENC-only" not in text
+    assert "5 of 16 slots have training rows" in text
+    assert "**11 slots have zero rows:**" in text
+    assert "All are hardware encoders: " in text
+    for name in HARDWARE:
+        assert f"`{name}`" in text
+    assert "measurable: this corpus has 4 codec families (av1, h264, hevc, vvc)" in text
+
+
+def test_real_rows_are_not_called_synthetic(load):
+    text = coverage_statement(load(rows_of().drop(columns="synthetic")))
+    assert "Synthetic" not in text
+
+
+def test_full_coverage_has_no_caveat(load):
+    text = coverage_statement(load(rows_of(ENCODER_VOCAB_V3)))
+    assert "16 of 16 slots" in text
+    assert "zero rows" not in text
+    assert "codec-blind" not in text
+
+
+# --- the teacher ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("shift", "n_disagree"), [(0.0099, 0), (0.0101, 1)])
+def test_teacher_tolerance(shift, n_disagree, load):
+    table = rows_of(qualities=[30])
+    table.loc[5, "vmaf"] += shift
+    check = teacher_check(load(table))
+    assert check["status"] == "measured"
+    assert (check["n_rows"], check["n_disagree"]) == (12, n_disagree)
+    assert check["max_abs_difference"] == pytest.approx(shift, abs=2e-6)
+
+
+def test_rows_of_another_model_are_listed_by_cell(load):
+    table = rows_of(["libx264", "libx265"], [20, 40])
+    wrong = (table["encoder"] == "libx265") & (table["cq"] == 40)
+    table.loc[wrong, "vmaf"] -= 3.0
+    table.loc[0, "vmaf"] -= 5.0
+    check = teacher_check(load(table))
+    assert check["n_disagree"] == wrong.sum() + 1
+    assert len(check["cells"]) == 4
+    assert check["cells"][0] == {
+        "src": table["src"][0],
+        "encoder": "libx264",
+        "preset": "medium",
+        "quality": 20.0,
+        "n_rows": 1,
+        "max_abs_difference": pytest.approx(5.0, abs=1e-5),
+    }
+    assert {c["encoder"] for c in check["cells"][1:]} == {"libx265"}
+
+
+def test_pooled_rows_cannot_be_checked(tmp_path):
+    means = rows_of().groupby(["src", "encoder", "cq"])[["vmaf", *CANONICAL_6]].mean()
+    table = means.rename(columns={n: f"{n}_mean" for n in CANONICAL_6}).reset_index()
+    table = table.rename(columns={"cq": "crf", "vmaf": "vmaf_score"}).assign(schema_version=3)
+    write_table(table, tmp_path / "pooled.jsonl")
+    report = audit(load_corpus(tmp_path / "pooled.jsonl"))
+    json_text(report)
+    assert report["identity"]["shape"] == "encode"
+    assert report["teacher_check"]["status"] == "not applicable"
+    assert "pooled" in report["teacher_check"]["reason"]
+    assert report["teacher_check"]["n_disagree"] is None
+
+
+# --- twins and titles -----------------------------------------------------------------------------
+
+
+def with_copy(table, share):
+    """Add a fourth source that repeats the first one in this share of its rows."""
+    first = table[table["src"] == table["src"].iloc[0]].copy()
+    changed = first.index[: round(len(first) * (1 - share))]
+    first.loc[changed, "adm2"] -= 0.01
+    return pd.concat([table, first.assign(src="another name")], ignore_index=True)
+
+
+@pytest.mark.parametrize(("share", "found"), [(1.0, True), (0.5, True), (0.375, False)])
+def test_copy_under_another_name_is_found_by_its_rows(share, found, load):
+    table = with_copy(rows_of(), share)
+    pairs = duplicate_sources(load(table))
+    expected = {
+        "a": "another name", "b": table["src"].iloc[0], "signs": ["rows"],
+        "equal_rows": round(8 * share), "common_rows": 8,
+    }  # fmt: skip
+    assert pairs == ([expected] if found else [])
+
+
+def test_share_counts_the_points_that_both_have(load):
+    """A copy with one quality value in common is a copy, however much else either has."""
+    table = rows_of(qualities=[20, 30, 40])
+    first = table[table["src"] == table["src"].iloc[0]].assign(src="another name")
+    first["cq"] = first["cq"].replace({20: 21, 30: 31})
+    pairs = duplicate_sources(load(pd.concat([table, first], ignore_index=True)))
+    assert [(p["equal_rows"], p["common_rows"]) for p in pairs] == [(4, 4)]
+
+
+def test_equal_features_at_another_point_are_no_copy(load):
+    table = rows_of()
+    first = table[table["src"] == table["src"].iloc[0]].assign(src="another name")
+    first["cq"] += 1
+    assert duplicate_sources(load(pd.concat([table, first], ignore_index=True))) == []
+
+
+def test_one_clip_under_two_spellings(load):
+    table = renamed(rows_of(), "BBB", "bbb_1080p_29.97fps.YUV", "Tennis")
+    pairs = duplicate_sources(load(table))
+    assert [(p["a"], p["b"], p["signs"], p["equal_rows"]) for p in pairs] == [
+        ("BBB", "bbb_1080p_29.97fps.YUV", ["name"], 0)
+    ]
+
+
+def test_equal_source_digests(load):
+    table = renamed(rows_of(), "Fox", "Tennis", "Crowd")
+    digests = {"Fox": "aa", "Tennis": "bb", "Crowd": "aa"}
+    pairs = duplicate_sources(load(table.assign(src_sha256=table["src"].map(digests))))
+    assert [(p["a"], p["b"], p["signs"]) for p in pairs] == [("Crowd", "Fox", ["src_sha256"])]
+
+
+def test_unstamped_digests_are_not_equal(load):
+    table = renamed(rows_of(), "Fox", "Tennis", "Crowd")
+    digests = {"Fox": "aa", "Tennis": None, "Crowd": None}
+    assert duplicate_sources(load(table.assign(src_sha256=table["src"].map(digests)))) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "stem"),
+    [
+        ("BBB", "bbb"),
+        ("BBB.yuv", "bbb"),
+        ("BigBuckBunny_25fps.yuv", "bigbuckbunny"),
+        ("crowd_run_1080p50.y4m", "crowdrun"),
+        ("CrowdRun", "crowdrun"),
+        ("Netflix_Crosswalk_4096x2160_60fps_10bit_420.y4m", "netflixcrosswalk"),
+        ("foreman_cif", "foreman"),
+        ("clip-29_97fps", "clip"),
+        ("ElFuente1", "elfuente1"),
+        ("1080p.y4m", "1080p"),
+        ("4k", "4k"),
+        ("___", "___"),
+    ],
+)
+def test_stem(name, stem):
+    assert source_stem(name) == stem
+
+
+@pytest.mark.parametrize(
+    ("names", "titles"),
+    [
+        (["ElFuente1", "ElFuente2", "Tennis"], [["ElFuente1", "ElFuente2"]]),
+        (["Tennis", "Tennis_2.mkv"], [["Tennis", "Tennis_2.mkv"]]),
+        (["clip1", "clip2", "src01", "src02"], []),
+        (["a1", "a2"], []),
+        (["frame_000123", "frame_000124"], []),
+        (["BBB", "BBB.yuv"], []),
+        (["old_town", "old_town_cross"], []),
+    ],
+)
+def test_titles(names, titles):
+    assert [t["sources"] for t in title_groups(names)] == titles
+
+
+def test_groups_join_twins_and_titles_in_a_chain(load):
+    table = renamed(
+        rows_of(sources=5), "ElFuente1", "ElFuente2_25fps.yuv", "elfuente2", "Tennis", "Fox"
+    )
+    groups = source_groups(load(table))
+    assert groups["ElFuente1"] == groups["ElFuente2_25fps.yuv"] == groups["elfuente2"]
+    assert (groups["Tennis"], groups["Fox"]) == ("Tennis", "Fox")
+    report = audit(load(table))
+    assert report["source_groups"] == groups
+    assert {s["src"]: s["group"] for s in report["sources"]} == groups
+
+
+def test_group_takes_the_common_start_of_its_names(load):
+    groups = source_groups(load(renamed(rows_of(), "ElFuente1", "ElFuente2", "Tennis")))
+    assert groups == {"ElFuente1": "ElFuente", "ElFuente2": "ElFuente", "Tennis": "Tennis"}
+
+
+def test_group_names_never_collide(load):
+    table = renamed(rows_of(sources=5), "Net_A", "Net_B", "Net_C", "Net_D", "Net")
+    digests = dict(zip(["Net_A", "Net_B", "Net_C", "Net_D", "Net"], "11223", strict=True))
+    groups = source_groups(load(table.assign(src_sha256=table["src"].map(digests))))
+    assert groups == {
+        "Net_A": "Net_A", "Net_B": "Net_A", "Net_C": "Net_C", "Net_D": "Net_C", "Net": "Net",
+    }  # fmt: skip
