@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ import pandas as pd
 
 from fr_lib import schema
 from fr_lib.corpus import Corpus
+from fr_lib.files import read_json, sha256_of
 from fr_lib.schema import ADAPTERS, CANONICAL_6, ENCODER_VOCAB_V3, TEACHER
 from fr_lib.teacher import vmaf_from_features
 
@@ -74,6 +76,19 @@ def audit(corpus: Corpus) -> dict[str, Any]:
         "titles": titles,
         "source_groups": groups,
     }
+
+
+def find_provenance(corpus_file: str | Path) -> dict[str, Any] | None:
+    """Return the provenance file beside a corpus, if it describes that very file, else None.
+
+    ``X.provenance.json`` is written by the corpus maker next to ``X.jsonl.gz``.
+    """
+    corpus_file = Path(corpus_file)
+    beside = corpus_file.with_name(corpus_file.name.split(".")[0] + ".provenance.json")
+    if not beside.is_file():
+        return None
+    made = read_json(beside, made_by="the corpus maker")
+    return made if made["corpus"]["sha256"] == sha256_of(corpus_file) else None
 
 
 def codec_families(corpus: Corpus) -> list[str]:

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from fr_lib.corpus import read_table, write_table
+from fr_lib.corpus import SUFFIXES, read_table, write_table
 from fr_lib.errors import EncodeError, FrError, InputError, say
 from fr_lib.files import read_json, sha256_of, write_bytes, write_json
 from fr_lib.schema import ADAPTERS, CANONICAL_6, TEACHER, adapter
@@ -38,7 +38,7 @@ _VERSION_PATTERNS = (
     rb"x264 - (core \d+(?: r\d+ \w+)?)",
 )
 # libvvenc 1.15.0-dev at times ends with success and an empty file; the next try is whole.
-ATTEMPTS = 8
+ATTEMPTS = 24
 CELL_KEY = ("src", "encoder", "preset", "cq")
 
 
@@ -82,7 +82,9 @@ def _run(ffmpeg: str, *args: str, where: str) -> subprocess.CompletedProcess[byt
     if done.returncode:
         lines = done.stderr.decode(errors="replace").strip().splitlines() or ["no message"]
         raise EncodeError(
-            say(where, " | ".join(lines[-3:]), "an FFmpeg run that succeeds", "see the message of FFmpeg")
+            say(
+                where, " | ".join(lines[-3:]), "an FFmpeg run that succeeds", "see FFmpeg's message"
+            )
         )
     return done
 
@@ -120,8 +122,11 @@ def probe_encoder(ffmpeg: str, encoder: str) -> str:
     with tempfile.TemporaryDirectory() as scratch:
         out = Path(scratch, f"probe{CONTAINER}")
         done = subprocess.run(
-            [ffmpeg, "-hide_banner", "-nostdin", "-loglevel", "verbose", "-f", "lavfi"]
-            + ["-i", "testsrc2=size=320x240:rate=25", "-frames:v", "2", *command, str(out)],
+            [
+                *(ffmpeg, "-hide_banner", "-nostdin", "-loglevel", "verbose"),
+                *("-f", "lavfi", "-i", "testsrc2=size=320x240:rate=25", "-frames:v", "2"),
+                *(*command, str(out)),
+            ],
             capture_output=True,
             check=False,
         )
@@ -152,14 +157,12 @@ def _reason(log: bytes, encoder: str) -> str:
     return own[0] if own else (lines[-1] if lines else "no message")
 
 
-# Y4M colour family: FFmpeg's pixel format, and by how much chroma is smaller (0: none).
-_Y4M_COLOURS = {
-    "420": ("yuv420p", 2, 2),
-    "422": ("yuv422p", 2, 1),
-    "444": ("yuv444p", 1, 1),
-    "411": ("yuv411p", 4, 1),
-    "mon": ("gray", 0, 0),
-}
+# Y4M colour family: FFmpeg's pixel format, and by how much chroma is smaller.
+_Y4M_COLOURS = {"420": ("yuv420p", 2, 2), "422": ("yuv422p", 2, 1), "444": ("yuv444p", 1, 1)}
+# FFmpeg turns any other format (RGB, gray, NV12, ...) into the nearest of these.
+_Y4M_FORMATS = "|".join(
+    f"{p}{d}" for d in ("", "10le", "12le") for p, _, _ in _Y4M_COLOURS.values()
+)
 
 
 @dataclass(frozen=True)
@@ -182,23 +185,47 @@ def read_y4m(path: Path) -> Raster:
         header = stream.readline()
         frame_header = stream.readline()
     fields = {chr(part[0]): part[1:].decode() for part in header.split()[1:]}
-    width, height, colour = int(fields["W"]), int(fields["H"]), fields.get("C", "420jpeg")
+    width, height, colour = int(fields["W"]), int(fields["H"]), fields["C"]
     family, chroma_w, chroma_h = _Y4M_COLOURS[colour[:3]]
-    chroma = 2 * -(-width // chroma_w) * -(-height // chroma_h) if chroma_w else 0
-    deep = re.search(r"(?:p|mono)(\d\d)$", colour)
+    chroma = 2 * -(-width // chroma_w) * -(-height // chroma_h)
+    deep = re.search(r"p(\d\d)$", colour)
     size = (width * height + chroma) * (2 if deep else 1) + len(frame_header)
     frames = (path.stat().st_size - len(header)) // size
     return Raster(width, height, family + (f"{deep[1]}le" if deep else ""), frames)
 
 
 def decode_y4m(ffmpeg: str, source: Source | Path, out: Path, pix_fmt: str | None = None) -> Raster:
-    """Decode the first video stream, each frame once and none twice, to a Y4M file."""
+    """Decode the first video stream, each frame once and none twice, to a Y4M file.
+
+    Samples are kept as they are and labelled "limited range", on both sides. Some encoders
+    (libvvenc) drop the label "full"; FFmpeg would then stretch one side to meet the other before
+    libvmaf sees it, and score the encode of a full-range clip far too high.
+
+    Parameters
+    ----------
+    ffmpeg : str
+    source : Source or Path
+        A clip, or an encode.
+    out : Path
+    pix_fmt : str, optional
+        Pixel format of the result; default: the source's, or the nearest that Y4M has.
+
+    Returns
+    -------
+    Raster
+
+    Raises
+    ------
+    EncodeError
+        If FFmpeg cannot read the clip, or finds no frame in it.
+    """
     options = source.input_options if isinstance(source, Source) else ()
     path = source.path if isinstance(source, Source) else str(source)
     _run(
         ffmpeg,
         *("-loglevel", "error", *options, "-i", path, "-map", "0:v:0"),
-        *("-fps_mode", "passthrough", *(("-pix_fmt", pix_fmt) if pix_fmt else ())),
+        *("-vf", f"format={pix_fmt or _Y4M_FORMATS},setparams=range=limited"),
+        *("-fps_mode", "passthrough"),
         *("-strict", "-1", "-f", "yuv4mpegpipe", str(out)),
         where=path,
     )
@@ -208,8 +235,20 @@ def decode_y4m(ffmpeg: str, source: Source | Path, out: Path, pix_fmt: str | Non
     return raster
 
 
-def score(ffmpeg: str, reference: Path, encoded: Path, scratch: Path) -> tuple[list[dict], str]:
+def score(
+    ffmpeg: str, reference: Path, encoded: Path, scratch: Path, where: str = "scoring"
+) -> tuple[list[dict], str]:
     """Score Y4M against Y4M with the teacher.
+
+    Parameters
+    ----------
+    ffmpeg : str
+    reference, encoded : Path
+        Y4M files of equal frame count, size and pixel format.
+    scratch : Path
+        Folder for libvmaf's log.
+    where : str
+        What an error names.
 
     Returns
     -------
@@ -217,10 +256,15 @@ def score(ffmpeg: str, reference: Path, encoded: Path, scratch: Path) -> tuple[l
         Per frame, libvmaf's own names and values.
     version : str
         libvmaf's version, from its log.
+
+    Raises
+    ------
+    EncodeError
+        If FFmpeg or libvmaf fails, as with clips of a few pixels.
     """
     import logging
 
-    from ffmpeg_quality_metrics import FfmpegQualityMetrics
+    from ffmpeg_quality_metrics import FfmpegQualityMetrics, FfmpegQualityMetricsError
 
     # It wants ffprobe to compare the two inputs, which check_alignment has done already.
     logging.getLogger("ffmpeg-quality-metrics").setLevel(logging.ERROR)
@@ -228,10 +272,18 @@ def score(ffmpeg: str, reference: Path, encoded: Path, scratch: Path) -> tuple[l
         str(reference),
         str(encoded),
         ffmpeg_path=ffmpeg,
+        # One rate for both, so that it need not look for them; a frame's score has no use for it.
+        framerate=25.0,
         tmp_dir=str(scratch),
         keep_tmp_files=True,
     )
-    frames = run.calculate(["vmaf"], {"model_path": f"{TEACHER}.json"})["vmaf"]
+    try:
+        frames = run.calculate(["vmaf"], {"model_path": f"{TEACHER}.json"})["vmaf"]
+    except (FfmpegQualityMetricsError, RuntimeError) as broken:
+        last = str(broken).strip().splitlines()[-1].strip()
+        raise EncodeError(
+            say(where, f"libvmaf failed ({last})", "a clip libvmaf can score", "try a larger clip")
+        ) from None
     log = json.loads(Path(run.temp_files["libvmaf"]).read_text())
     return frames, log["version"]
 
@@ -260,7 +312,7 @@ def run_cell(cell: Cell, ffmpeg: str, scratch: Path, reference: Path, raster: Ra
     elapsed_ms = _encode(cell, ffmpeg, reference, encoded, where)
     got = decode_y4m(ffmpeg, encoded, decoded, raster.pix_fmt)
     check_alignment(where, raster, got)
-    frames, libvmaf = score(ffmpeg, reference, decoded, scratch)
+    frames, libvmaf = score(ffmpeg, reference, decoded, scratch, where)
     if len(frames) != raster.frames:
         raise EncodeError(
             say(where, f"{len(frames)} frames scored", f"{raster.frames}", "check FFmpeg")
@@ -354,16 +406,15 @@ def find_sources(
     InputError
         For a missing file, an incomplete raw description, or two clips of one name.
     """
-    known = {c["sha256"]: c["name"] for c in read_json(manifest, made_by="the clips' owner")} if (
-        manifest
-    ) else {}
+    known = _read_manifest(manifest)
     sources = []
     for path in paths:
         if not Path(path).is_file():
             raise InputError(say(path, "no such file", "a clip FFmpeg reads", "check --source"))
         digest = sha256_of(path)
         options = _raw_options(path, raw or {})
-        sources.append(Source(known.get(digest, Path(path).stem), path, digest, options))
+        name = known[digest]["name"] if digest in known else Path(path).stem
+        sources.append(Source(name, path, digest, options))
     names = [s.name for s in sources]
     twice = sorted({n for n in names if names.count(n) > 1})
     if twice:
@@ -373,23 +424,44 @@ def find_sources(
     return sources
 
 
+def _read_manifest(manifest: str | None) -> dict[str, dict]:
+    """Return the manifest's objects by sha256; none without a manifest."""
+    if manifest is None:
+        return {}
+    clips = read_json(manifest, made_by="whoever owns the clips")
+    try:
+        return {clip["sha256"]: clip for clip in clips if clip["name"]}
+    except (KeyError, TypeError):
+        raise InputError(
+            say(manifest, "not a manifest", "a list of objects with name and sha256", "mend it")
+        ) from None
+
+
 def _raw_options(path: str, raw: Mapping[str, object]) -> tuple[str, ...]:
     if Path(path).suffix.lower() not in (".yuv", ".raw"):
         return ()
-    lacking = [f"--{k.replace('_', '-')}" for k in ("width", "height", "pix_fmt", "fps") if not
-               raw.get(k)]
+    lacking = [
+        f"--{k.replace('_', '-')}" for k in ("width", "height", "pix_fmt", "fps") if not raw.get(k)
+    ]
     if lacking:
         raise InputError(
-            say(path, "raw video without a description", "width, height, format and rate",
-                f"give {' '.join(lacking)}")
+            say(
+                path,
+                "raw video without a description",
+                "width, height, format and rate",
+                f"give {' '.join(lacking)}",
+            )
         )
+    # Without -xerror FFmpeg is content when the last frame is cut short: a wrong description.
     return (
-        *("-f", "rawvideo", "-pixel_format", str(raw["pix_fmt"])),
+        *("-xerror", "-f", "rawvideo", "-pixel_format", str(raw["pix_fmt"])),
         *("-video_size", f"{raw['width']}x{raw['height']}", "-framerate", str(raw["fps"])),
     )
 
 
-def per_encoder(values: Iterable[str], encoders: Sequence[str], option: str) -> dict[str, list[str]]:
+def per_encoder(
+    values: Iterable[str], encoders: Sequence[str], option: str
+) -> dict[str, list[str]]:
     """Read ``A,B`` (for every encoder) and ``encoder=A,B`` (for one) into lists per encoder.
 
     A value for one encoder replaces what is given for all.
@@ -406,8 +478,12 @@ def per_encoder(values: Iterable[str], encoders: Sequence[str], option: str) -> 
         if equals and name not in encoders:
             adapter(name)
             raise InputError(
-                say(option, f"{name!r} has no --encoder", ", ".join(encoders), f"add it to {option}"
-                    "'s encoders or drop the value")
+                say(
+                    option,
+                    f"{value!r}, but {name} is not asked for",
+                    ", ".join(encoders),
+                    f"add --encoder {name} or drop the value",
+                )
             )
         (own.setdefault(name, []) if equals else general).extend(rest.split(","))
     return {encoder: own.get(encoder, general) for encoder in encoders}
@@ -490,21 +566,38 @@ def usable_encoders(
 class CellStore:
     """The corpus file and, beside it while work goes on, one file per finished cell.
 
-    Each cell's rows are renamed into ``<out>.cells/`` in one step, whoever finishes it, so a cell is
-    there whole or not at all. :meth:`collect` puts them into the corpus file, sorted by cell.
+    Each cell's rows are renamed into ``<out>.cells/`` in one step, so a cell is there whole or not
+    at all. :meth:`collect` puts them into the corpus file, sorted by cell.
+
+    Raises
+    ------
+    InputError
+        If `out` is no corpus file, or a corpus without the columns that tell cells apart.
     """
 
     def __init__(self, out: str | Path) -> None:
         self.out = Path(out)
+        if not self.out.name.endswith(SUFFIXES):
+            raise InputError(say("--out", str(out), f"*{', *'.join(SUFFIXES)}", "name it so"))
         self.folder = self.out.with_name(self.out.name + ".cells")
         self.table = read_table(self.out) if self.out.is_file() else pd.DataFrame()
+        lacking = {*CELL_KEY, "frame_index", "src_sha256"}.difference(self.table)
+        if len(self.table) and lacking:
+            raise InputError(
+                say(
+                    str(out),
+                    f"its rows have no {', '.join(sorted(lacking))}",
+                    "a corpus made by this command",
+                    "write to another --out",
+                )
+            )
 
     def _file(self, key: tuple) -> Path:
         digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:24]
         return self.folder / f"{digest}.json"
 
     def done(self, cells: Sequence[Cell]) -> set[tuple]:
-        """Return the keys of `cells` that need no work.
+        """Return the keys of `cells` that need no work, after taking in what a killed run left.
 
         Raises
         ------
@@ -512,12 +605,13 @@ class CellStore:
             If the corpus file holds a source of the same name but with other content, or the same
             cell with other frames kept.
         """
-        have = set()
-        if len(self.table):
-            self._refuse_other_content(cells)
-            keys = self.table[list(CELL_KEY)].drop_duplicates().itertuples(index=False, name=None)
-            have = {(s, e, p, float(q)) for s, e, p, q in keys}
-        return {c.key for c in cells if c.key in have or self._file(c.key).is_file()}
+        self.collect()
+        if not len(self.table):
+            return set()
+        self._refuse_other_content(cells)
+        keys = self.table[list(CELL_KEY)].drop_duplicates().itertuples(index=False, name=None)
+        have = {(s, e, p, float(q)) for s, e, p, q in keys}
+        return {c.key for c in cells if c.key in have}
 
     def _refuse_other_content(self, cells: Sequence[Cell]) -> None:
         known = dict(self.table[["src", "src_sha256"]].drop_duplicates().itertuples(index=False))
@@ -548,8 +642,10 @@ class CellStore:
 
     def collect(self) -> pd.DataFrame:
         """Merge finished cells into the corpus file and remove the cell folder."""
-        parts = sorted(self.folder.glob("*.json")) if self.folder.is_dir() else []
-        rows = [row for part in parts for row in json.loads(part.read_text())]
+        parts = sorted(self.folder.iterdir()) if self.folder.is_dir() else []
+        # A dot begins the name of a file that a killed process had not finished.
+        whole = [part for part in parts if not part.name.startswith(".")]
+        rows = [row for part in whole for row in json.loads(part.read_text())]
         if rows:
             table = pd.concat([self.table, pd.DataFrame(rows)], ignore_index=True)
             keys = [*CELL_KEY, "frame_index"]
@@ -627,12 +723,42 @@ def write_provenance(
     command: Sequence[str],
     manifest: str | None = None,
 ) -> Path:
-    """Write ``<out>.provenance.json``: what made the corpus, clip by clip, encoder by encoder."""
-    clips = {c["sha256"]: c for c in read_json(manifest, made_by="the clips' owner")} if (
-        manifest
-    ) else {}
-    origin = ("repo", "path", "commit", "licence", "source_sha256", "source_start_frame",
-              "source_filter", "width", "height", "fps_exact", "frames", "description")
+    """Write ``<name>.provenance.json`` beside ``<name>.jsonl.gz``: what made the corpus.
+
+    Parameters
+    ----------
+    out : Path
+        The corpus file.
+    cells : sequence of Cell
+        The grid, at least one cell of each encoder in `versions`.
+    versions : mapping
+        Encoder to version, as :func:`usable_encoders` returns it.
+    ffmpeg : str
+    command : sequence of str
+        The command line, word by word.
+    manifest : str, optional
+        Where the clips come from; what it does not say is null.
+
+    Returns
+    -------
+    Path
+        Of the file written.
+    """
+    clips = _read_manifest(manifest)
+    origin = (
+        "repo",
+        "path",
+        "commit",
+        "licence",
+        "source_sha256",
+        "source_start_frame",
+        "source_filter",
+        "width",
+        "height",
+        "fps_exact",
+        "frames",
+        "description",
+    )
     table = read_table(out)
     facts = {
         "corpus": {"file": out.name, "sha256": sha256_of(out), "rows": len(table)},
@@ -661,8 +787,7 @@ def write_provenance(
         ],
         "frames_kept": f"0, {cells[0].every}, {2 * cells[0].every}, ... of every clip",
     }
-    target = out.with_name(out.name.split(".")[0] + ".provenance.json")
+    suffix = next(s for s in SUFFIXES if out.name.endswith(s))
+    target = out.with_name(out.name.removesuffix(suffix) + ".provenance.json")
     write_json(target, facts)
     return target
-
-

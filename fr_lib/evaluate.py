@@ -76,6 +76,8 @@ def metrics(predicted: np.ndarray, vmaf: np.ndarray) -> dict[str, float]:
 def _pearson(a: np.ndarray, b: np.ndarray) -> float:
     if len(a) < 2 or np.ptp(a) == 0 or np.ptp(b) == 0:
         return math.nan
+    # To 0..1 first: the square of a tiny spread would vanish.
+    a, b = ((v - v.min()) / np.ptp(v) for v in (a, b))
     return float(np.corrcoef(a, b)[0, 1])
 
 
@@ -142,16 +144,22 @@ def loso(
     Raises
     ------
     InputError
-        With fewer than two groups, or an unknown arm.
+        With fewer than two groups, groups of another length, or an unknown arm.
     """
     groups = corpus.groups() if groups is None else np.asarray(groups)
+    if len(groups) != len(corpus.table):
+        raise InputError(
+            say("groups", f"{len(groups)}", f"{len(corpus.table)}, one per row", "give that many")
+        )
     names = sorted(set(groups))
     if len(names) < 2:
         raise InputError(
             say("LOSO", f"{len(names)} source", "2 or more sources", "add clips to the corpus")
         )
     if unknown := set(arms) - set(ARMS):
-        raise InputError(say("arms", ", ".join(unknown), ", ".join(ARMS), "choose among these"))
+        raise InputError(
+            say("arms", ", ".join(sorted(unknown)), ", ".join(ARMS), "choose among these")
+        )
     table, vmaf = input_table(corpus), corpus.target()
     plan = [(seed, arm, name) for seed in seeds for arm in arms for name in names]
     kept = {name: np.flatnonzero(groups != name) for name in names}
@@ -179,7 +187,8 @@ def summary(folds: pd.DataFrame) -> dict[str, Any]:
     A fold without a finite metric makes the mean NaN; it is never left out.
     """
     plcc, rmse = folds["plcc"].to_numpy(), folds["rmse"].to_numpy()
-    worst = int(np.argmax(np.where(np.isnan(plcc), np.inf, -plcc)))
+    worst = int(np.argmax(np.nan_to_num(-plcc, nan=np.inf)))
+    worst_rmse = int(np.argmax(np.nan_to_num(rmse, nan=np.inf)))
     return {
         "mean_plcc": plcc.mean(),
         "std_plcc": plcc.std(),
@@ -189,7 +198,7 @@ def summary(folds: pd.DataFrame) -> dict[str, Any]:
         "mean_rmse": rmse.mean(),
         "max_rmse": rmse.max(),
         "worst_source": folds["held_out"].iloc[worst],
-        "worst_rmse_source": folds["held_out"].iloc[int(np.argmax(np.nan_to_num(rmse, nan=np.inf)))],
+        "worst_rmse_source": folds["held_out"].iloc[worst_rmse],
     }
 
 
@@ -212,7 +221,8 @@ def bootstrap_interval(
 
 def paired_difference(folds: pd.DataFrame, arm: str, baseline: str, column: str) -> dict[str, Any]:
     """Return the mean of `arm` - `baseline` over sources, with its bootstrap interval."""
-    wide = folds.pivot_table(index="held_out", columns="arm", values=column, dropna=False)
+    # Seeds are averaged; an undefined one makes its source's figure undefined.
+    wide = folds.groupby(["held_out", "arm"])[column].mean(skipna=False).unstack("arm")
     difference = (wide[arm] - wide[baseline]).to_numpy()
     low, high = bootstrap_interval(difference)
     return {
@@ -223,6 +233,40 @@ def paired_difference(folds: pd.DataFrame, arm: str, baseline: str, column: str)
         "low": low,
         "high": high,
         "per_source": dict(zip(wide.index, difference, strict=True)),
+    }
+
+
+def loso_report(result: Loso) -> dict[str, Any]:
+    """Return what ``loso.json`` holds: folds and figures per arm, intervals, lift, seeds.
+
+    Intervals are percentile bootstraps over sources (95 %) of the first seed's means.
+    """
+    first = result.folds["seed"].iloc[0]
+    arms = {}
+    for arm in result.folds["arm"].unique():
+        folds = result.of(arm)
+        arms[arm] = {
+            "folds": folds.drop(columns=["seed", "arm"]).to_dict(orient="records"),
+            "summary": summary(folds),
+            "intervals": {
+                column: bootstrap_interval(folds[column]) for column in ("plcc", "srocc", "rmse")
+            },
+            "seed_mean_plcc": {
+                str(seed): summary(result.of(arm, seed))["mean_plcc"]
+                for seed in result.folds["seed"].unique()
+            },
+        }
+    own = result.folds[result.folds["seed"] == first]
+    others = [arm for arm in arms if arm != SHIPPED_ARM]
+    return {
+        "recipe": result.recipe.as_dict(),
+        "seeds": result.folds["seed"].unique().tolist(),
+        "arms": arms,
+        "paired": [
+            paired_difference(own, SHIPPED_ARM, other, column)
+            for other in others
+            for column in ("plcc", "rmse")
+        ],
     }
 
 
@@ -245,8 +289,6 @@ def refit(
 
     rows = np.arange(len(corpus.table))
     jobs = [Job(rows, ARMS[arm], seed) for arm in ("v1", SHIPPED_ARM)]
-    blind, aware = train_many(
-        input_table(corpus), corpus.target(), jobs, recipe, device, progress
-    )
+    blind, aware = train_many(input_table(corpus), corpus.target(), jobs, recipe, device, progress)
     mask = torch.from_numpy(trained_mask(corpus.rows_per_slot()))
     return ShippedRegressor(blind.model, aware.model, mask).eval(), aware

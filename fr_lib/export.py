@@ -214,7 +214,7 @@ def _contract_faults(model: onnx.ModelProto, n_bytes: int) -> Iterator[tuple[str
         yield f"{n_bytes} bytes", f"at most {MAX_BYTES}"
     if _opset(model) != OPSET:
         yield f"opset {_opset(model)}", f"opset {OPSET}"
-    for domain in sorted({o.domain for o in model.opset_import} - {"", "ai.onnx"}):
+    for domain in sorted({str(o.domain) for o in model.opset_import} - {"", "ai.onnx"}):
         yield f"imports the domain {domain!r}", "the default domain"
     weights = {tensor.name for tensor in model.graph.initializer}
     inputs = _ports(v for v in model.graph.input if v.name not in weights)
@@ -227,17 +227,20 @@ def _contract_faults(model: onnx.ModelProto, n_bytes: int) -> Iterator[tuple[str
 
 
 def _faults(model: onnx.ModelProto) -> Iterator[tuple[str, str]]:
-    """Yield (found, allowed) for each rule that every model of a registry has to keep."""
+    """Yield (found, allowed) for each rule that every model of a registry has to keep.
+
+    A name that is not UTF-8, in a damaged file, comes as bytes, hence ``str``.
+    """
     from onnx import TensorProto, checker
 
-    outside = [t.name for t in _tensors(model) if t.data_location == TensorProto.EXTERNAL]
+    outside = [str(t.name) for t in _tensors(model) if t.data_location == TensorProto.EXTERNAL]
     if outside:
         yield f"external data ({', '.join(outside)})", "weights inside the one file"
     nodes = _nodes(model)
-    foreign = sorted({n.domain for n in nodes if n.domain not in ("", "ai.onnx")})
+    foreign = sorted({str(n.domain) for n in nodes if n.domain not in ("", "ai.onnx")})
     if foreign:
         yield f"operators of the domains {', '.join(foreign)}", "the default domain"
-    refused = sorted({n.op_type for n in nodes} - ALLOWED_OPS)
+    refused = sorted({str(n.op_type) for n in nodes} - ALLOWED_OPS)
     if refused:
         yield f"operators {', '.join(refused)}", f"the {len(ALLOWED_OPS)} of ALLOWED_OPS"
     if outside:
@@ -297,8 +300,10 @@ def check_onnx(path: str | Path, *, codec_aware: bool = False) -> dict[str, Any]
     if codec_aware:
         faults += _contract_faults(model, n_bytes)
     if faults:
+        # A damaged name may hold line ends; a problem is one line.
+        lines = [(" ".join(found.split()), ok) for found, ok in faults]
         raise ArtefactError(
-            "\n".join(say(str(path), found, ok, "export the model again") for found, ok in faults)
+            "\n".join(say(str(path), found, ok, "export the model again") for found, ok in lines)
         )
     weights = {tensor.name for tensor in model.graph.initializer}
     return {

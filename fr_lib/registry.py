@@ -69,7 +69,7 @@ def _read_text(path: Path) -> str:
     """Read UTF-8 text and keep its line ends."""
     if not path.is_file():
         raise ArtefactError(
-            say(str(path), "missing", "a file that python -m fr_lib release writes", "release")
+            say(str(path), "missing", "a file of a model folder", "release a model first")
         )
     try:
         return path.read_bytes().decode()

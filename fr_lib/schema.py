@@ -331,9 +331,7 @@ class BlockNorm:
                 say("codec_crf_norm", repr(self.crf_norm), "div63, minmax", "choose one")
             )
         if self.preset_norm == "constant" and self.preset_value is None:
-            raise InputError(
-                say("codec_preset_value", "absent", "0..1", "give it with 'constant'")
-            )
+            raise InputError(say("codec_preset_value", "absent", "0..1", "give it with 'constant'"))
         if self.crf_norm == "minmax" and (self.crf_min is None or self.crf_max is None):
             raise InputError(
                 say("codec_crf_min / codec_crf_max", "absent", "numbers", "give both with 'minmax'")

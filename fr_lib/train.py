@@ -154,7 +154,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained model with its scaler, input columns and final training loss (MSE)."""
+    """A trained model with its scaler, its input columns and the MSE of its last step's rows."""
 
     model: FRRegressor
     scaler: Scaler
@@ -179,11 +179,19 @@ class Stopped(KeyboardInterrupt):
 
 
 def pick_device(device: str = "auto") -> str:
-    """Return "cuda" if `device` is "auto" and one is there, else "cpu" or what was named."""
+    """Return "cuda" if `device` is "auto" and one is there, else "cpu" or what was named.
+
+    Raises
+    ------
+    InputError
+        For another name, or for "cuda" where there is none.
+    """
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if device not in ("cpu", "cuda"):
         raise InputError(say("device", repr(device), "auto, cpu, cuda", "choose one"))
+    if device == "cuda" and not torch.cuda.is_available():
+        raise InputError(say("device", "no CUDA device here", "auto, cpu", "choose one"))
     return device
 
 
@@ -382,9 +390,9 @@ def _train_batch(
     feeds = [_Feed(job, recipe.batch) for job in jobs]
     totals = [feed.per_epoch * recipe.epochs for feed in feeds]
     losses = [math.nan] * len(jobs)
-    generator = torch.Generator(device=device).manual_seed(jobs[0].seed)
+    generators = [torch.Generator(device=device).manual_seed(job.seed) for job in jobs]
     step, active = 0, len(jobs)
-    net = _Net(stack, scalers, recipe, generator)
+    net = _Net(stack, scalers, recipe, generators)
     while active:
         chunk = min(CHUNK, totals[active - 1] - step)
         drawn = [feed.take(chunk) for feed in feeds[:active]]
@@ -407,7 +415,7 @@ def _train_batch(
             active -= finished
             if active:
                 stack = stack.first(active)
-                net = _Net(stack, scalers[:active], recipe, generator)
+                net = _Net(stack, scalers[:active], recipe, generators)
     return [
         Trained(fold_constant_columns(m.cpu(), x, job), s, job.columns, loss)
         for m, job, s, loss in zip(models, jobs, scalers, losses, strict=True)
@@ -418,9 +426,13 @@ class _Net:
     """Forward, backward and Adam for a stack; every buffer is made once."""
 
     def __init__(
-        self, stack: _Stack, scalers: list[Scaler], recipe: Recipe, generator: torch.Generator
+        self,
+        stack: _Stack,
+        scalers: list[Scaler],
+        recipe: Recipe,
+        generators: list[torch.Generator],
     ):
-        self.s, self.recipe, self.generator = stack, recipe, generator
+        self.s, self.recipe, self.generators = stack, recipe, generators
         device = stack.flat.device
         models = stack.shapes[0][0]
         self.mean = torch.stack([torch.from_numpy(s.mean) for s in scalers])[:, None].to(device)
@@ -441,7 +453,11 @@ class _Net:
 
     def _drop(self, a: Tensor) -> None:
         keep = 1.0 - self.recipe.dropout
-        mask = torch.empty_like(a).bernoulli_(keep, generator=self.generator).div_(keep)
+        mask = torch.empty_like(a)
+        # A generator each: what a model drops does not depend on its neighbours in the batch.
+        for own, generator in zip(mask, self.generators, strict=False):
+            own.bernoulli_(keep, generator=generator)
+        mask.div_(keep)
         self.masks.append(mask)
         a.mul_(mask)
 

@@ -1,0 +1,172 @@
+"""The command line: ``python -m fr_lib run | corpus | release | verify | predict``.
+
+Exit codes: 0 done or shipped, 1 gate failed or verification failed, 2 bad input or usage.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from fr_lib.errors import FrError
+
+DEFAULT_CORPUS = "data/corpus.jsonl.gz"
+MODEL_DIR = "model/tiny"
+
+
+def _run(args: argparse.Namespace) -> int:
+    from fr_lib.run import parse_settings, run_all, smoke_corpus
+    from fr_lib.rundir import RunDir
+
+    run = RunDir(args.run_dir or ("runs/smoke" if args.smoke else "runs/shipped"))
+    settings = parse_settings(args.set)
+    if args.smoke:
+        settings = {"epochs": 20} | settings | {"corpus": str(smoke_corpus(run))}
+    else:
+        settings = settings | {"corpus": args.corpus}
+    settings["run_dir"] = str(run.path)
+    print(f"corpus {settings['corpus']}, run directory {run.path}")
+    return run_all(run, settings, book=not args.no_book)
+
+
+def _corpus(args: argparse.Namespace) -> int:
+    from fr_lib.encode import (
+        build_grid,
+        default_ffmpeg,
+        find_sources,
+        make_corpus,
+        usable_encoders,
+        write_provenance,
+    )
+
+    ffmpeg = args.ffmpeg or default_ffmpeg()
+    raw = {k: getattr(args, k) for k in ("width", "height", "pix_fmt", "fps")}
+    build_grid([], args.encoder, args.quality, args.preset, args.every)
+    sources = find_sources(args.source, args.manifest, raw)
+    versions = usable_encoders(ffmpeg, args.encoder, print)
+    grid = build_grid(sources, args.encoder, args.quality, args.preset, args.every)
+    cells = [cell for cell in grid if cell.encoder in versions]
+    out = Path(args.out)
+    encoded, failures = make_corpus(cells, out, ffmpeg)
+    for failure in failures:
+        print(f"failed: {failure}", file=sys.stderr)
+    if out.is_file():
+        command = ["python", "-m", "fr_lib", *map(_portable, sys.argv[1:])]
+        provenance = write_provenance(out, cells, versions, ffmpeg, command, args.manifest)
+        print(f"{encoded} cells encoded, {len(failures)} failed; {out}, {provenance}")
+    return 2 if failures else 0
+
+
+def _portable(argument: str) -> str:
+    """Return an argument without folders that exist on this machine alone."""
+    path = Path(argument)
+    outside = path.is_absolute() or ".." in path.parts
+    return path.name if outside and path.is_file() else argument
+
+
+def _release(args: argparse.Namespace) -> int:
+    from fr_lib.registry import publish
+    from fr_lib.rundir import RunDir
+
+    print(publish(RunDir(args.run_dir) / "model", args.model_dir))
+    return 0
+
+
+def _verify(args: argparse.Namespace) -> int:
+    from fr_lib.registry import verify
+
+    problems = verify(args.model_dir)
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    if not problems:
+        print(f"{args.model_dir}: every row of the registry verified")
+    return 1 if problems else 0
+
+
+def _predict(args: argparse.Namespace) -> int:
+    from fr_lib.predict import Predictor, predict_logs
+
+    predictor = Predictor.load(args.model_dir)
+    for row in predict_logs(predictor, args.log, args.encoder, args.quality, args.preset):
+        print(row)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m fr_lib", description=__doc__, fromfile_prefix_chars="@"
+    )
+    commands = parser.add_subparsers(required=True, metavar="command")
+
+    run = commands.add_parser("run", help="corpus -> notebooks -> model and book")
+    run.add_argument("--corpus", default=DEFAULT_CORPUS, help="default: %(default)s")
+    run.add_argument("--run-dir", help="default: runs/shipped, or runs/smoke with --smoke")
+    run.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a notebook parameter; may be repeated",
+    )
+    run.add_argument("--smoke", action="store_true", help="a small synthetic corpus, in seconds")
+    run.add_argument("--no-book", action="store_true", help="stop after the notebooks")
+    run.set_defaults(do=_run)
+
+    corpus = commands.add_parser(
+        "corpus", help="encode and score clips into a corpus", fromfile_prefix_chars="@"
+    )
+    corpus.add_argument("--source", action="append", required=True, metavar="CLIP")
+    corpus.add_argument("--encoder", action="append", required=True, metavar="NAME")
+    corpus.add_argument(
+        "--quality",
+        action="append",
+        required=True,
+        metavar="[NAME=]Q,...",
+        help="values for all encoders, or for the one named",
+    )
+    corpus.add_argument("--preset", action="append", default=[], metavar="[NAME=]P,...")
+    corpus.add_argument("--every", type=int, default=1, help="keep every N-th frame")
+    corpus.add_argument("--out", required=True, help="X.jsonl, X.jsonl.gz or X.parquet")
+    corpus.add_argument("--manifest", help="JSON list with name and sha256 of the clips")
+    corpus.add_argument("--ffmpeg", help="default: the FFmpeg of the imageio-ffmpeg package")
+    corpus.add_argument("--width", type=int, help="of raw YUV sources")
+    corpus.add_argument("--height", type=int, help="of raw YUV sources")
+    corpus.add_argument("--pix-fmt", help="of raw YUV sources, e.g. yuv420p")
+    corpus.add_argument("--fps", help="of raw YUV sources, e.g. 25 or 30000/1001")
+    corpus.set_defaults(do=_corpus)
+
+    release = commands.add_parser("release", help="put a run's model into a model folder")
+    release.add_argument("--run-dir", required=True)
+    release.add_argument("--model-dir", default=MODEL_DIR, help="default: %(default)s")
+    release.set_defaults(do=_release)
+
+    verify = commands.add_parser("verify", help="check a model folder and its registry")
+    verify.add_argument("--model-dir", default=MODEL_DIR, help="default: %(default)s")
+    verify.set_defaults(do=_verify)
+
+    predict = commands.add_parser("predict", help="score libvmaf logs")
+    predict.add_argument("--encoder", required=True)
+    predict.add_argument("--quality", type=float, required=True)
+    predict.add_argument("--preset")
+    predict.add_argument("--model-dir", default=MODEL_DIR, help="default: %(default)s")
+    predict.add_argument("log", nargs="+", help="libvmaf log, JSON")
+    predict.set_defaults(do=_predict)
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    args = _parser().parse_args(arguments)
+    try:
+        return args.do(args)
+    except FrError as refused:
+        print(refused, file=sys.stderr)
+        return refused.exit_code
+    except KeyboardInterrupt:
+        print("interrupted; finished work is kept", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

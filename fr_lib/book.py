@@ -1,0 +1,146 @@
+"""Stage the book of a run and build it: sources, executed notebooks, figures, values.
+
+jupyter-book never executes anything here. Pages of ``book/`` are Jinja templates that see the run's
+JSON files and nothing else, so no number in them is typed; a name that no file has stops the build.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from fr_lib.errors import ArtefactError, say
+from fr_lib.files import read_json
+from fr_lib.rundir import RunDir
+from fr_lib.schema import ADAPTERS, CANONICAL_6, ENCODER_VOCAB_V2, ENCODER_VOCAB_V3
+
+ROOT = Path(__file__).resolve().parent.parent
+PUBLISHED = ROOT / "data" / "adr0323_published.json"
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """Return a figure for a page: fixed digits, or words where there is none.
+
+    Examples
+    --------
+    >>> number(0.12345, 2), number(None)
+    ('0.12', 'not measured')
+    """
+    if value is None or not math.isfinite(value):
+        return "not measured"
+    return f"{value:.{digits}f}"
+
+
+def thousands(value: float) -> str:
+    """Return a count with a thin separator: ``6,864``."""
+    return f"{value:,.0f}"
+
+
+def page_values(run: RunDir) -> dict[str, Any]:
+    """Return what the pages may use, all of it read from files of the run or of the project."""
+    card = read_json(run / "model" / "fr_regressor_v3.json", made_by="04_export")
+    audit = run.read("audit.json")
+    return {
+        "audit": audit,
+        "loso": run.read("loso.json"),
+        "gate": run.read("gate.json"),
+        "export": run.read("export.json"),
+        "card": card,
+        "made": audit.get("provenance"),
+        "published": read_json(PUBLISHED, made_by="a checkout of the project"),
+        "adapters": ADAPTERS,
+        "features": CANONICAL_6,
+        "vocab_v2": ENCODER_VOCAB_V2,
+        "vocab_v3": ENCODER_VOCAB_V3,
+        "changelog": (ROOT / "CHANGELOG.md").read_text(),
+    }
+
+
+def render_page(text: str, values: Mapping[str, Any]) -> str:
+    """Fill a page; jinja2.UndefinedError if it names what no file has."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False
+    )
+    environment.filters |= {"number": number, "thousands": thousands}
+    return environment.from_string(text).render(values)
+
+
+def stage_book(run: RunDir) -> Path:
+    """Put everything the book shows into ``<run>/book`` and return that folder.
+
+    Raises
+    ------
+    ArtefactError
+        If a notebook of the table of contents was not executed in this run.
+    """
+    stage = run / "book"
+    shutil.rmtree(stage, ignore_errors=True)
+    stage.mkdir(parents=True)
+    values = page_values(run)
+    for source in sorted((ROOT / "book").iterdir()):
+        if source.suffix == ".md":
+            (stage / source.name).write_text(render_page(source.read_text(), values))
+        elif source.is_file():
+            shutil.copy(source, stage)
+    shutil.copytree(run / "figures", stage / "figures")
+    for name in re.findall(r"notebooks/(\w+)", (stage / "_toc.yml").read_text()):
+        executed = run / "notebooks" / f"{name}.ipynb"
+        if not executed.is_file():
+            raise ArtefactError(
+                say(str(executed), "missing", "an executed notebook", f"run {name} first")
+            )
+        (stage / "notebooks").mkdir(exist_ok=True)
+        _stage_notebook(executed, stage / "notebooks")
+    return stage
+
+
+def _stage_notebook(executed: Path, folder: Path) -> None:
+    """Copy an executed notebook; code is folded away, and the injected cell looks like its twin."""
+    import nbformat
+
+    notebook = nbformat.read(executed, as_version=4)
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            tags = set(cell.metadata.get("tags", []))
+            cell.metadata["tags"] = sorted(tags | {"hide-input"} - {"injected-parameters"})
+    notebook.cells = [c for c in notebook.cells if "parameters" not in c.metadata.get("tags", [])]
+    nbformat.write(notebook, folder / executed.name)
+
+
+def build_book(run: RunDir) -> Path:
+    """Build the run's book with every warning an error; return the page to open.
+
+    Raises
+    ------
+    ArtefactError
+        With the first warnings of the build.
+    """
+    stage = stage_book(run)
+    done = subprocess.run(
+        [sys.executable, "-m", "jupyter_book", "build", "-W", "-n", "--keep-going", str(stage)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    page = stage / "_build" / "html" / "index.html"
+    if done.returncode or not page.is_file():
+        log = stage / "build.log"
+        log.write_text(done.stdout + done.stderr)
+        lines = [x for x in log.read_text().splitlines() if "WARNING" in x or "ERROR" in x]
+        raise ArtefactError(
+            say(
+                "book",
+                " | ".join(lines[:3]) or "jupyter-book failed",
+                "a build without warnings",
+                f"see {log}",
+            )
+        )
+    return page
