@@ -88,7 +88,9 @@ def stage_book(run: RunDir) -> Path:
     for source in sorted((ROOT / "book").iterdir()):
         if source.suffix == ".md":
             (stage / source.name).write_text(render_page(source.read_text(), values))
-        elif source.is_file():
+        elif source.is_dir():
+            shutil.copytree(source, stage / source.name)
+        else:
             shutil.copy(source, stage)
     shutil.copytree(run / "figures", stage / "figures")
     for name in re.findall(r"notebooks/(\w+)", (stage / "_toc.yml").read_text()):
@@ -124,8 +126,10 @@ def build_book(run: RunDir) -> Path:
         With the first warnings of the build.
     """
     stage = stage_book(run)
+    # The package cannot be run with -m, and its script need not be on the PATH.
+    start = "from jupyter_book.cli.main import main; main()"
     done = subprocess.run(
-        [sys.executable, "-m", "jupyter_book", "build", "-W", "-n", "--keep-going", str(stage)],
+        [sys.executable, "-c", start, "build", "-W", "-n", "--keep-going", str(stage)],
         capture_output=True,
         text=True,
         check=False,

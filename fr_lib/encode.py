@@ -31,7 +31,7 @@ LIBVMAF_NAMES = {name: f"integer_{name}" for name in CANONICAL_6}
 CONTAINER = ".mp4"
 # What each software encoder says about its version, in its log or in its own bitstream.
 _VERSION_PATTERNS = (
-    rb"HEVC encoder version (\S+)",
+    rb"x265 \(build \d+\) - ([^:\s]+)",
     rb"SVT-AV1 Encoder Lib (\S+)",
     rb"libvvenc version: (\S+)",
     rb"libaom-av1 @ \w+\] (v\S+)",

@@ -144,7 +144,8 @@ def loso(
     Raises
     ------
     InputError
-        With fewer than two groups, groups of another length, or an unknown arm.
+        With fewer than two groups, groups of another length, no seed, a negative one, or an
+        unknown arm.
     """
     groups = corpus.groups() if groups is None else np.asarray(groups)
     if len(groups) != len(corpus.table):
@@ -155,6 +156,10 @@ def loso(
     if len(names) < 2:
         raise InputError(
             say("LOSO", f"{len(names)} source", "2 or more sources", "add clips to the corpus")
+        )
+    if not len(seeds) or min(seeds) < 0:
+        raise InputError(
+            say("seeds", str(list(seeds)), "at least one, each 0 or more", "give some")
         )
     if unknown := set(arms) - set(ARMS):
         raise InputError(

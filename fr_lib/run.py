@@ -144,6 +144,8 @@ def run_notebook(name: str, run: RunDir, settings: Mapping[str, Any]) -> Path:
             progress_bar=False,
             cwd=str(Path.cwd()),
             kernel_name="python3",
+            # The kernel warns on each start of what every local notebook does.
+            extra_arguments=["--IPKernelApp.log_level=ERROR"],
         )
         _verify(partial, name)
     except Exception as stopped:

@@ -16,6 +16,7 @@ from typing import Any
 
 import pandas as pd
 
+from fr_lib.corpus import Corpus, write_table
 from fr_lib.errors import ArtefactError, say
 from fr_lib.files import read_json, sha256_of, write_bytes, write_json
 

@@ -275,7 +275,7 @@ def encoder_index(encoder: str, vocab: Sequence[str] = ENCODER_VOCAB_V3) -> int:
     """
     if encoder in vocab:
         return list(vocab).index(encoder)
-    near = difflib.get_close_matches(str(encoder), vocab, n=1, cutoff=0.0)[0]
+    near = difflib.get_close_matches(str(encoder).lower(), vocab, n=1, cutoff=0.0)[0]
     raise InputError(
         say(
             "encoder",

@@ -25,7 +25,7 @@ def networks(scale: float) -> ShippedRegressor:
     return graph.eval()
 
 
-@pytest.fixture(params=[20.0, 2000.0], ids=["inside", "beyond 0..100"])
+@pytest.fixture(params=[20.0, 20_000.0], ids=["inside", "beyond 0..100"])
 def graph(request) -> ShippedRegressor:
     return networks(request.param)
 
@@ -58,7 +58,7 @@ def test_the_zero_block_is_v1_whatever_preset_and_quality_say(graph):
 
 
 def test_scores_stay_within_the_range_of_vmaf():
-    score = networks(2000.0)(FEATURES, block_of("libx264", 64)).detach()
+    score = networks(20_000.0)(FEATURES, block_of("libx264", 64)).detach()
     assert score.shape == (64,)
     assert (score.min(), score.max()) == (0.0, 100.0)
 

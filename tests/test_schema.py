@@ -128,7 +128,7 @@ def test_v2_block_sends_encoders_it_does_not_name_to_its_own_unknown_slot():
 @pytest.mark.parametrize(
     ("wrong", "near"),
     [
-        ("libx246", "libx264"),
+        ("x264", "libx264"),
         ("h264-nvenc", "h264_nvenc"),
         ("libsvt-av1", "libsvtav1"),
         ("LIBVVENC", "libvvenc"),

@@ -1,0 +1,354 @@
+"""Metrics, leave-one-source-out, intervals, and the graph fitted on everything."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import pearsonr, spearmanr
+
+from fr_lib.corpus import Corpus, load_corpus, write_table
+from fr_lib.errors import InputError
+from fr_lib.evaluate import (
+    ARMS,
+    bootstrap_interval,
+    input_table,
+    loso,
+    loso_report,
+    metrics,
+    paired_difference,
+    refit,
+    summary,
+)
+from fr_lib.export import export_onnx, open_session
+from fr_lib.schema import ENCODER_VOCAB_V3, codec_block
+from fr_lib.synthetic import synthetic_table
+from fr_lib.train import Recipe
+
+FAST = Recipe(name="test", hidden=16, lr=5e-3, epochs=3)
+SIXTEEN_ROWS = Path(__file__).parent / "data" / "sixteen_rows.jsonl"
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory) -> Corpus:
+    path = tmp_path_factory.mktemp("corpus") / "c.jsonl"
+    rows = synthetic_table(["libx264", "libvvenc"], [20, 35, 48], sources=4, frames=8, seed=0)
+    write_table(rows, path)
+    return load_corpus(path)
+
+
+@pytest.fixture(scope="module")
+def result(corpus):
+    return loso(corpus, FAST, seeds=(0, 1), device="cpu")
+
+
+# --- metrics --------------------------------------------------------------------------------------
+
+
+def test_known_values():
+    found = metrics([1, 2, 3, 4], [2, 2, 4, 8])
+    assert found["plcc"] == pytest.approx(10 / math.sqrt(5 * 24))
+    assert found["srocc"] == pytest.approx(4.5 / math.sqrt(5 * 4.5))
+    assert found["rmse"] == pytest.approx(math.sqrt(18 / 4))
+    assert found["bias"] == pytest.approx(-1.5)
+
+
+def test_ties_take_average_ranks():
+    rng = np.random.default_rng(0)
+    vmaf = np.minimum(rng.uniform(0, 130, 400), 100)
+    predicted = np.round(np.clip(vmaf + rng.normal(0, 8, 400), 0, 100), -1)
+    found = metrics(predicted, vmaf)
+    assert (vmaf == 100).sum() > 50
+    assert found["plcc"] == pytest.approx(pearsonr(predicted, vmaf).statistic, abs=1e-12)
+    assert found["srocc"] == pytest.approx(spearmanr(predicted, vmaf).statistic, abs=1e-12)
+
+
+def test_perfect_and_reversed():
+    vmaf = np.linspace(10, 90, 9)
+    assert metrics(vmaf, vmaf) == pytest.approx({"plcc": 1, "srocc": 1, "rmse": 0, "bias": 0})
+    assert metrics(-vmaf, vmaf)["plcc"] == pytest.approx(-1)
+    assert metrics(vmaf**3, vmaf)["srocc"] == pytest.approx(1)
+
+
+@pytest.mark.parametrize(("a", "b"), [([3, 3, 3], [1, 2, 3]), ([1, 2, 3], [3, 3, 3]), ([5], [7])])
+def test_constants_and_single_rows_have_no_correlation_but_an_error(a, b):
+    found = metrics(a, b)
+    assert math.isnan(found["plcc"])
+    assert math.isnan(found["srocc"])
+    assert found["rmse"] == pytest.approx(np.sqrt(np.mean((np.array(a) - np.array(b)) ** 2)))
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_a_value_that_is_not_finite_makes_all_undefined(bad):
+    for pair in (([1, bad, 3], [1, 2, 3]), ([1, 2, 3], [1, bad, 3]), ([], [])):
+        assert all(math.isnan(value) for value in metrics(*pair).values())
+
+
+@pytest.mark.parametrize(("a", "b"), [([1, 2], [1, 2, 3]), ([[1, 2]], [[1, 2]])])
+def test_shapes_that_do_not_fit_are_refused(a, b):
+    with pytest.raises(InputError, match="metrics: shapes"):
+        metrics(a, b)
+
+
+SCORES = st.floats(0, 100)
+
+
+@given(st.lists(st.tuples(SCORES, SCORES), min_size=2, max_size=30))
+def test_bounds(pairs):
+    predicted, vmaf = np.array(pairs).T
+    found = metrics(predicted, vmaf)
+    for name in ("plcc", "srocc"):
+        assert math.isnan(found[name]) or -1 - 1e-12 <= found[name] <= 1 + 1e-12
+    constant = np.ptp(predicted) == 0 or np.ptp(vmaf) == 0
+    assert math.isnan(found["plcc"]) == constant
+    # The last digits of a square may say less than the bias itself.
+    assert abs(found["bias"]) <= found["rmse"] + 1e-9
+    assert found["rmse"] <= 100
+
+
+# --- leave one source out -------------------------------------------------------------------------
+
+
+def test_schema_of_folds_and_predictions(corpus, result):
+    sources = corpus.sources()
+    assert list(result.folds) == [
+        *("seed", "arm", "held_out", "n_train", "n_val"),
+        *("plcc", "srocc", "rmse", "bias"),
+    ]
+    assert len(result.folds) == 2 * 3 * 4
+    assert result.of("v3")["held_out"].tolist() == sources
+    assert result.of("v1", seed=1)["seed"].tolist() == [1] * 4
+    assert set(result.folds["n_train"]) == {144}
+    assert set(result.folds["n_val"]) == {48}
+    keys = ["src", "encoder", "preset", "quality", "frame_index", "vmaf"]
+    assert list(result.oof) == [*keys, "pred_v1", "pred_v2", "pred_v3"]
+    pd.testing.assert_frame_equal(result.oof[keys], corpus.table[keys])
+    predictions = result.oof[["pred_v1", "pred_v2", "pred_v3"]]
+    assert predictions.notna().all(axis=None)
+    assert predictions.min(axis=None) >= 0
+    assert predictions.max(axis=None) <= 100
+
+
+def test_folds_are_the_metrics_of_the_predictions_that_are_kept(result):
+    for arm in ARMS:
+        for fold in result.of(arm).to_dict(orient="records"):
+            rows = result.oof[result.oof["src"] == fold["held_out"]]
+            found = metrics(rows[f"pred_{arm}"], rows["vmaf"])
+            assert found == pytest.approx({k: fold[k] for k in found}, abs=1e-5)
+
+
+def test_seeds_differ(result):
+    assert not np.allclose(result.of("v3", 0)["rmse"], result.of("v3", 1)["rmse"])
+
+
+def test_a_held_out_source_never_trains_its_own_fold(corpus):
+    first = corpus.sources()[0]
+    own = corpus.table["src"] == first
+    poisoned = corpus.table.copy()
+    poisoned.loc[own, "vmaf"] = 50.0
+    poisoned.loc[own, "adm2"] *= 1.5
+    before = loso(corpus, FAST, arms=["v3"], device="cpu")
+    after = loso(replace(corpus, table=poisoned), FAST, arms=["v3"], device="cpu")
+    # Fold models of the other sources saw the poison, that of the first did not.
+    [model_before, model_after] = (
+        loso(replace(c, table=c.table.assign(adm2=corpus.table["adm2"])), FAST, arms=["v3"])
+        for c in (corpus, replace(corpus, table=poisoned))
+    )
+    assert (model_before.oof.loc[own, "pred_v3"] == model_after.oof.loc[own, "pred_v3"]).all()
+    assert (before.oof.loc[~own, "pred_v3"] != after.oof.loc[~own, "pred_v3"]).mean() > 0.9
+
+
+def test_groups_keep_clips_of_one_title_together(corpus):
+    sources = corpus.sources()
+    title = {sources[0]: "A", sources[1]: "A", sources[2]: "B", sources[3]: "B"}
+    groups = corpus.table["src"].map(title).to_numpy(object)
+    folds = loso(corpus, FAST, arms=["v1"], groups=groups, device="cpu").folds
+    assert folds["held_out"].tolist() == ["A", "B"]
+    assert folds["n_train"].tolist() == folds["n_val"].tolist() == [96, 96]
+    with pytest.raises(InputError, match="groups: 5; allowed: 192"):
+        loso(corpus, FAST, groups=groups[:5])
+
+
+def only(corpus: Corpus, count: int) -> Corpus:
+    kept = corpus.table["src"].isin(corpus.sources()[:count])
+    return replace(corpus, table=corpus.table[kept].reset_index(drop=True))
+
+
+def test_two_sources_are_enough_for_loso_and_one_is_not(corpus):
+    assert len(loso(only(corpus, 2), FAST, arms=["v1"], device="cpu").folds) == 2
+    with pytest.raises(InputError, match="1 source; allowed: 2 or more"):
+        loso(only(corpus, 1), FAST)
+
+
+def test_unknown_arms_and_impossible_seeds_are_refused(corpus):
+    with pytest.raises(InputError, match="arms: v0, v4"):
+        loso(corpus, FAST, arms=["v4", "v3", "v0"])
+    for seeds in ([], range(0), [3, -1]):
+        with pytest.raises(InputError, match="seeds: "):
+            loso(corpus, FAST, seeds=seeds)
+
+
+def test_input_table_holds_both_blocks(corpus):
+    table = input_table(corpus)
+    assert table.shape == (192, 38)
+    assert [len(columns) for columns in ARMS.values()] == [6, 20, 24]
+    names, ordinals = corpus.table["encoder"].tolist(), corpus.table["preset_ordinal"]
+    v3 = codec_block(names, ordinals, corpus.table["quality"])
+    assert (table[:, ARMS["v3"][6:]] == v3).all()
+    # v2: libx264 is slot 0 and libvvenc slot 3.
+    assert set(table[:, ARMS["v2"][6:]][:, :12].argmax(axis=1)) == {0, 3}
+    assert (table[:, :6] == corpus.features()).all()
+
+
+# --- figures over folds ---------------------------------------------------------------------------
+
+
+def fold_table(plcc, rmse=(1.0, 2.0, 3.0)) -> pd.DataFrame:
+    return pd.DataFrame({"held_out": ["A", "B", "C"], "plcc": plcc, "srocc": 0.5, "rmse": rmse})
+
+
+def test_summary_of_known_folds():
+    assert summary(fold_table([0.9, 0.8, 1.0])) == pytest.approx(
+        {
+            "mean_plcc": 0.9,
+            "std_plcc": math.sqrt(0.02 / 3),
+            "min_plcc": 0.8,
+            "max_plcc": 1.0,
+            "mean_srocc": 0.5,
+            "mean_rmse": 2.0,
+            "max_rmse": 3.0,
+            "worst_source": "B",
+            "worst_rmse_source": "C",
+        }
+    )
+
+
+def test_an_undefined_fold_is_never_left_out():
+    found = summary(fold_table([0.9, 0.8, math.nan], [math.nan, 1.0, 2.0]))
+    for name in ("mean_plcc", "std_plcc", "min_plcc", "max_plcc", "mean_rmse", "max_rmse"):
+        assert math.isnan(found[name])
+    assert (found["worst_source"], found["worst_rmse_source"]) == ("C", "A")
+
+
+def test_interval_of_known_values():
+    assert bootstrap_interval([0.7] * 5) == pytest.approx((0.7, 0.7))
+    # Two sources: the mean of a draw is 0, 1/2 or 1, the ends with probability 1/4 each.
+    assert bootstrap_interval([0.0, 1.0]) == (0.0, 1.0)
+    values = np.random.default_rng(0).normal(10, 2, 40)
+    low, high = bootstrap_interval(values)
+    half_width = 1.96 * values.std() / math.sqrt(40)
+    assert low == pytest.approx(values.mean() - half_width, abs=0.05)
+    assert high == pytest.approx(values.mean() + half_width, abs=0.05)
+
+
+def test_interval_order_level_and_seed():
+    values = [0.91, 0.95, 0.99, 0.97, 0.9]
+    low, high = bootstrap_interval(values)
+    assert min(values) <= low < np.mean(values) < high <= max(values)
+    assert bootstrap_interval(values) == (low, high)
+    narrow = bootstrap_interval(values, level=0.5)
+    assert low < narrow[0] < narrow[1] < high
+    assert all(math.isnan(end) for end in bootstrap_interval([0.9, math.nan]))
+
+
+def test_paired_difference():
+    folds = pd.DataFrame(
+        {
+            "seed": 0,
+            "arm": ["v1"] * 3 + ["v3"] * 3,
+            "held_out": ["A", "B", "C", "C", "B", "A"],
+            "rmse": [1.0, 2.0, 3.0, 2.5, 1.0, 1.0],
+        }
+    )
+    found = paired_difference(folds, "v3", "v1", "rmse")
+    assert (found["arm"], found["baseline"], found["metric"]) == ("v3", "v1", "rmse")
+    assert found["per_source"] == {"A": 0.0, "B": -1.0, "C": -0.5}
+    assert found["mean"] == pytest.approx(-0.5)
+    assert -1.0 <= found["low"] < -0.5 < found["high"] <= 0.0
+
+
+def test_paired_difference_over_seeds_keeps_the_undefined():
+    folds = pd.DataFrame(
+        {
+            "seed": [0, 0, 1, 1] * 2,
+            "arm": ["v1", "v3"] * 4,
+            "held_out": ["A"] * 4 + ["B"] * 4,
+            "plcc": [0.5, 0.75, 0.5, 1.0, 0.5, 0.75, 0.5, math.nan],
+        }
+    )
+    found = paired_difference(folds, "v3", "v1", "plcc")
+    assert found["per_source"]["A"] == pytest.approx(0.375)
+    assert math.isnan(found["per_source"]["B"])
+    assert math.isnan(found["mean"])
+
+
+def test_report(result, corpus):
+    report = loso_report(result)
+    assert report["seeds"] == [0, 1]
+    assert report["recipe"] == FAST.as_dict()
+    assert list(report["arms"]) == ["v1", "v2", "v3"]
+    v3 = report["arms"]["v3"]
+    assert v3["summary"] == summary(result.of("v3"))
+    assert [fold["held_out"] for fold in v3["folds"]] == corpus.sources()
+    assert set(v3["folds"][0]) == {
+        *("held_out", "n_train", "n_val", "plcc", "srocc", "rmse", "bias")
+    }
+    assert v3["intervals"]["rmse"][0] <= v3["summary"]["mean_rmse"] <= v3["intervals"]["rmse"][1]
+    assert v3["seed_mean_plcc"] == {
+        str(seed): pytest.approx(result.of("v3", seed)["plcc"].mean()) for seed in (0, 1)
+    }
+    compared = [(p["baseline"], p["metric"]) for p in report["paired"]]
+    assert compared == [("v1", "plcc"), ("v1", "rmse"), ("v2", "plcc"), ("v2", "rmse")]
+    difference = result.of("v3")["rmse"].mean() - result.of("v1")["rmse"].mean()
+    assert report["paired"][1]["mean"] == pytest.approx(difference)
+
+
+# --- refit ----------------------------------------------------------------------------------------
+
+
+def test_an_untrained_slot_is_scored_as_the_zero_block(corpus):
+    graph, aware = refit(corpus, FAST, device="cpu")
+    features = torch.from_numpy(aware.scaler(corpus.features()))
+    n = len(features)
+    assert graph.trained.reshape(-1).tolist() == [1, *[0] * 11, 1, 0, 0, 0]
+    with torch.no_grad():
+        zero = graph(features, torch.zeros(n, 18))
+        for encoder in ENCODER_VOCAB_V3:
+            block = torch.from_numpy(codec_block([encoder] * n, [5] * n, [30] * n))
+            same = torch.equal(graph(features, block), zero)
+            assert same == (encoder not in ("libx264", "libvvenc"))
+
+
+def test_the_graph_is_the_two_models_of_one_scaler(corpus):
+    graph, aware = refit(corpus, FAST, seed=2, device="cpu")
+    table = input_table(corpus)
+    np.testing.assert_allclose(
+        aware.scaler.mean, corpus.features().astype(np.float64).mean(axis=0), rtol=1e-6
+    )
+    with torch.no_grad():
+        score = graph(
+            torch.from_numpy(aware.inputs(table)[:, :6]), torch.from_numpy(table[:, 6:24])
+        )
+    np.testing.assert_allclose(score.numpy(), aware.predict(table).clip(0, 100), atol=1e-4)
+    assert not graph.training
+
+
+def test_one_epoch_on_sixteen_rows_survives_the_trip_through_onnx(tmp_path):
+    corpus = load_corpus(SIXTEEN_ROWS)
+    graph, aware = refit(corpus, replace(FAST, epochs=1), device="cpu")
+    facts = export_onnx(graph, tmp_path / "m.onnx")
+    assert facts["opset"] == 17
+    session = open_session(tmp_path / "m.onnx")
+    features, block = aware.scaler(corpus.features()), corpus.codec_block()
+    with torch.no_grad():
+        expected = graph(torch.from_numpy(features), torch.from_numpy(block)).numpy()
+    for n in (1, 7, 16):
+        [score] = session.run(None, {"features": features[:n], "codec_block": block[:n]})
+        np.testing.assert_allclose(score, expected[:n], atol=1e-4)

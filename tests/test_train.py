@@ -1,0 +1,373 @@
+"""Training many models at once gives what training each one alone would give."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from sklearn.preprocessing import StandardScaler
+
+from fr_lib.errors import InputError
+from fr_lib.model import FRRegressor
+from fr_lib.schema import ADAPTERS, CANONICAL_6, codec_block
+from fr_lib.synthetic import synthetic_table
+from fr_lib.train import (
+    RECIPES,
+    Job,
+    Recipe,
+    Scaler,
+    Trained,
+    pick_device,
+    recipe,
+    train_many,
+)
+
+SIX, ALL = tuple(range(6)), tuple(range(24))
+# Few steps at a high rate: the weights move far enough for a wrong gradient to show.
+FAST = Recipe(name="test", hidden=16, lr=5e-3, epochs=5)
+
+
+def make_table(encoders=("libx264", "libvvenc")) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return inputs (N, 24), VMAF (N,) and sources (N,) of a made-up corpus."""
+    rows = synthetic_table(encoders, [20, 33, 45], sources=4, frames=13, seed=0)
+    ordinals = [
+        ADAPTERS[e].presets[p] for e, p in zip(rows["encoder"], rows["preset"], strict=True)
+    ]
+    block = codec_block(rows["encoder"].tolist(), ordinals, rows["cq"].to_numpy())
+    table = np.concatenate([rows[list(CANONICAL_6)].to_numpy(np.float32), block], axis=1)
+    return table, rows["vmaf"].to_numpy(np.float32), rows["src"].to_numpy(object)
+
+
+TABLE, VMAF, SOURCES = make_table()
+
+
+def run(jobs, plan=FAST, table=TABLE, target=VMAF, **options) -> list[Trained]:
+    return train_many(table, target, jobs, plan, device="cpu", **options)
+
+
+def some_jobs() -> list[Job]:
+    """Return jobs that differ in rows, width and seed; only some row counts divide by the batch."""
+    counts = (len(TABLE), 96, 250, 17, 33, 1)
+    rng = np.random.default_rng(5)
+    rows = [np.sort(rng.permutation(len(TABLE))[:n]) for n in counts]
+    return [Job(r, (SIX, ALL)[i % 2], seed=i // 2) for i, r in enumerate(rows)]
+
+
+def train_alone(job: Job, plan: Recipe) -> np.ndarray:
+    """Train by the book: one model, autograd and torch's own Adam; return its predictions."""
+    torch.manual_seed(job.seed)
+    model = FRRegressor(len(job.columns), plan.hidden)
+    inputs = TABLE[:, job.columns].copy()
+    scaler = StandardScaler().fit(inputs[job.rows, :6].astype(np.float64))
+    inputs[:, :6] = scaler.transform(inputs[:, :6].astype(np.float64))
+    x, y = torch.from_numpy(inputs), torch.from_numpy(VMAF)[:, None]
+    adam = torch.optim.Adam(model.parameters(), lr=plan.lr, weight_decay=plan.weight_decay)
+    steps = plan.epochs * math.ceil(len(job.rows) / plan.batch)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        adam,
+        lambda t: 0.5 * (1 + math.cos(math.pi * t / steps)) if plan.schedule == "cosine" else 1.0,
+    )
+    shuffle = np.random.default_rng(job.seed)
+    for _ in range(plan.epochs):
+        order = shuffle.permutation(job.rows)
+        for start in range(0, len(order), plan.batch):
+            rows = order[start : start + plan.batch]
+            adam.zero_grad()
+            torch.nn.functional.mse_loss(model(x[rows]), y[rows]).backward()
+            adam.step()
+            schedule.step()
+    with torch.no_grad():
+        return model(x).squeeze(1).numpy()
+
+
+# --- parity with the plain loop -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("weight_decay", [0.0, 1e-2])
+@pytest.mark.parametrize("schedule", ["constant", "cosine"])
+def test_parity_with_one_model_after_another(weight_decay, schedule):
+    plan = replace(FAST, weight_decay=weight_decay, schedule=schedule)
+    jobs = some_jobs()
+    for job, trained in zip(jobs, run(jobs, plan), strict=True):
+        # A column that is constant in training is powerless afterwards: compare where it is that.
+        rows = job.rows
+        np.testing.assert_allclose(
+            trained.predict(TABLE[rows]), train_alone(job, plan)[rows], atol=1e-3
+        )
+
+
+def test_parity_with_the_recipe_of_the_decision_record():
+    job = Job(np.arange(0, len(TABLE), 2), ALL, seed=0)
+    plan = recipe("adr0319", epochs=2)
+    [trained] = run([job], plan)
+    np.testing.assert_allclose(
+        trained.predict(TABLE[job.rows]), train_alone(job, plan)[job.rows], atol=1e-3
+    )
+
+
+def test_a_batch_larger_than_the_corpus_is_one_step_per_epoch():
+    plan = replace(FAST, batch=len(TABLE) + 100)
+    job = Job(np.arange(50), SIX, seed=1)
+    [trained] = run([job], plan)
+    np.testing.assert_allclose(trained.predict(TABLE), train_alone(job, plan), atol=1e-3)
+
+
+def test_longer_training_fits_better():
+    job = Job(np.arange(len(TABLE)), ALL, seed=0)
+    errors = [
+        np.abs(run([job], replace(FAST, epochs=epochs))[0].predict(TABLE) - VMAF).mean()
+        for epochs in (1, 40)
+    ]
+    assert errors[1] < 2 < errors[0]
+
+
+# --- independence, determinism --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_a_model_does_not_depend_on_its_neighbours(dropout):
+    plan = replace(FAST, dropout=dropout)
+    jobs = some_jobs()
+    together = run(jobs, plan)
+    for job, trained in zip(jobs, together, strict=True):
+        [alone] = run([job], plan)
+        np.testing.assert_allclose(alone.predict(TABLE), trained.predict(TABLE), atol=1e-4)
+    turned = run(jobs[::-1], plan)[::-1]
+    for a, b in zip(together, turned, strict=True):
+        np.testing.assert_allclose(a.predict(TABLE), b.predict(TABLE), atol=1e-4)
+
+
+def test_more_models_than_one_batch_holds():
+    plan = replace(FAST, epochs=2)
+    jobs = [Job(np.arange(40 + i), SIX, seed=i) for i in range(19)]
+    for job, trained in zip(jobs, run(jobs, plan), strict=True):
+        np.testing.assert_allclose(trained.predict(TABLE), train_alone(job, plan), atol=1e-3)
+
+
+def weights(trained: list[Trained]) -> list[bytes]:
+    return [p.detach().numpy().tobytes() for t in trained for p in t.model.parameters()]
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_the_same_seed_gives_the_same_bytes(dropout):
+    plan = replace(FAST, dropout=dropout, epochs=2)
+    threads = torch.get_num_threads()
+    first = weights(run(some_jobs(), plan))
+    torch.manual_seed(99)
+    assert weights(run(some_jobs(), plan)) == first
+    assert torch.get_num_threads() == threads
+
+
+def test_another_seed_gives_another_model_and_the_callers_random_state_is_left_alone():
+    before = torch.get_rng_state()
+    rows = np.arange(60)
+    a, b = run([Job(rows, SIX, 0), Job(rows, SIX, 1)])
+    assert not np.allclose(a.predict(TABLE), b.predict(TABLE))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_dropout_trains_another_model_and_is_off_when_predicting():
+    job = Job(np.arange(len(TABLE)), ALL, seed=0)
+    plain, dropped = (run([job], replace(FAST, dropout=p, epochs=20))[0] for p in (0.0, 0.1))
+    assert np.abs(plain.predict(TABLE) - dropped.predict(TABLE)).max() > 0.1
+    assert np.abs(dropped.predict(TABLE) - VMAF).mean() < 15
+    assert (dropped.predict(TABLE) == dropped.predict(TABLE)).all()
+
+
+# --- scaler ---------------------------------------------------------------------------------------
+
+
+def test_rows_that_are_not_a_jobs_own_leave_no_trace():
+    held_out = np.isin(SOURCES, SOURCES[:1])
+    job = Job(np.flatnonzero(~held_out), ALL, seed=0)
+    poisoned, poisoned_target = TABLE.copy(), VMAF.copy()
+    poisoned[held_out, :6] = 1e6
+    poisoned_target[held_out] = np.nan
+    [clean] = run([job])
+    [same] = run([job], table=poisoned, target=poisoned_target)
+    assert clean.scaler.mean.tolist() == same.scaler.mean.tolist()
+    assert clean.scaler.std.tolist() == same.scaler.std.tolist()
+    assert weights([clean]) == weights([same])
+    assert clean.loss == same.loss
+    everything = Job(np.arange(len(TABLE)), ALL, seed=0)
+    [seen] = run([everything], table=poisoned)
+    assert seen.scaler.mean[0] > 1e3
+
+
+def test_scaler_is_the_population_one_and_spares_constants():
+    features = TABLE[:100, :6].copy()
+    features[:, 2] = 0.75
+    # Below 1e-8, though not constant; the next column is just above.
+    features[:, 3] = np.where(np.arange(100) % 2, 1e-9, 0)
+    features[:, 4] = np.where(np.arange(100) % 2, 4e-8, 0)
+    scaler = Scaler.fit(features)
+    wide = features.astype(np.float64)
+    np.testing.assert_allclose(scaler.mean, wide.mean(axis=0), rtol=1e-6)
+    np.testing.assert_allclose(scaler.std[:2], wide[:, :2].std(axis=0), rtol=1e-6)
+    assert scaler.std[2:4].tolist() == [1.0, 1.0]
+    assert scaler.std[4] == pytest.approx(2e-8)
+    assert scaler(features).dtype == np.float32
+    assert np.abs(scaler(features)[:, 2]).max() == 0
+
+
+def test_a_constant_feature_trains():
+    table = TABLE.copy()
+    table[:, 5] = 3.25
+    [trained] = run([Job(np.arange(len(table)), SIX, 0)], table=table)
+    assert trained.scaler.std[5] == 1.0
+    assert np.isfinite(trained.predict(table)).all()
+
+
+# --- constant columns of the block ----------------------------------------------------------------
+
+
+def test_constant_block_columns_are_powerless_afterwards_and_nothing_else_moved():
+    table, vmaf, _ = make_table(["h264_nvenc"])
+    job = Job(np.arange(len(table)), ALL, seed=0)
+    [trained] = run([job], table=table, target=vmaf)
+    predicted = trained.predict(table)
+    swept = table.copy()
+    # One encoder, one preset: only crf_norm (column 23) varied in training.
+    swept[:, 6:22] = 0
+    swept[:, 7] = 1
+    swept[:, 22] = np.linspace(0, 1, len(table))
+    assert (trained.predict(swept) == predicted).all()
+    assert (trained.model.layers[0].weight[:, 6:23] == 0).all()
+    swept[:, 23] += 0.2
+    assert np.abs(trained.predict(swept) - predicted).max() > 0.01
+
+
+def test_folding_does_not_move_predictions_on_training_rows(monkeypatch):
+    table, vmaf, _ = make_table(["h264_nvenc"])
+    job = Job(np.arange(len(table)), ALL, seed=0)
+    [folded] = run([job], table=table, target=vmaf)
+    monkeypatch.setattr("fr_lib.train.fold_constant_columns", lambda model, table, job: model)
+    [plain] = run([job], table=table, target=vmaf)
+    assert (plain.model.layers[0].weight[:, 6:23] != 0).any()
+    np.testing.assert_allclose(folded.predict(table), plain.predict(table), atol=1e-4)
+
+
+# --- recipes, bad input ---------------------------------------------------------------------------
+
+
+def test_recipes_by_name():
+    expected = {
+        "name": "adr0319",
+        "hidden": 64,
+        "dropout": 0.0,
+        "lr": 5e-4,
+        "weight_decay": 1e-5,
+        "batch": 32,
+        "epochs": 200,
+        "schedule": "constant",
+    }
+    assert recipe().as_dict() == expected
+    assert recipe("reference").as_dict() == expected | {"name": "reference", "dropout": 0.1}
+    assert recipe("tuned", epochs=7).as_dict() == expected | {
+        "name": "tuned",
+        "lr": 2e-3,
+        "schedule": "cosine",
+        "epochs": 7,
+    }
+    assert RECIPES["tuned"].epochs == 200
+    with pytest.raises(InputError, match="adr0319, reference, tuned"):
+        recipe("adr319")
+
+
+@pytest.mark.parametrize(
+    ("name", "allowed", "refused"),
+    [
+        ("hidden", 1, 0),
+        ("batch", 1, 0),
+        ("epochs", 1, 0),
+        ("epochs", 1, -5),
+        ("dropout", 0.0, -0.01),
+        ("dropout", 0.99, 1.0),
+        ("dropout", 0.5, math.nan),
+        ("lr", 1e-12, 0.0),
+        ("lr", 1.0, math.nan),
+        ("weight_decay", 0.0, -1e-9),
+        ("weight_decay", 0.0, math.nan),
+        ("schedule", "cosine", "linear"),
+    ],
+)
+def test_both_sides_of_what_a_recipe_may_hold(name, allowed, refused):
+    assert getattr(Recipe(**{name: allowed}), name) == allowed
+    with pytest.raises(InputError, match=rf"recipe .*{name}"):
+        Recipe(**{name: refused})
+
+
+def test_a_job_without_rows_is_refused():
+    with pytest.raises(InputError, match="a model without rows"):
+        run([Job(np.arange(5), SIX, 0), Job(np.array([], dtype=int), SIX, 0)])
+
+
+def test_two_sets_of_columns_of_one_width_side_by_side():
+    jobs = [Job(np.arange(90), (*SIX, last), seed=0) for last in (18, 23)]
+    for job, trained in zip(jobs, run(jobs), strict=True):
+        np.testing.assert_allclose(
+            trained.predict(TABLE[job.rows]), train_alone(job, FAST)[job.rows], atol=1e-3
+        )
+
+
+def test_devices():
+    assert pick_device("cpu") == "cpu"
+    there = torch.cuda.is_available()
+    assert pick_device("auto") == ("cuda" if there else "cpu")
+    with pytest.raises(InputError, match="device: 'gpu'"):
+        pick_device("gpu")
+    if not there:
+        with pytest.raises(InputError, match="no CUDA device here"):
+            pick_device("cuda")
+
+
+def test_progress_rises_to_the_end():
+    seen: list[tuple[str, float]] = []
+    run(
+        some_jobs(),
+        replace(FAST, epochs=3),
+        progress=lambda text, share: seen.append((text, share)),
+    )
+    shares = [share for _, share in seen]
+    assert shares == sorted(shares)
+    assert shares[-1] == pytest.approx(1.0)
+    assert seen[-1][0].startswith("epoch 3/3, MSE ")
+
+
+ENDLESS = """
+import numpy as np
+from fr_lib.train import Job, Recipe, train_many
+
+rng = np.random.default_rng(0)
+table, target = rng.normal(size=(600, 24)), rng.uniform(0, 100, 600)
+jobs = [Job(np.arange(500), tuple(range(w)), s) for w in (6, 24) for s in range(20)]
+train_many(table, target, jobs, Recipe(epochs=10**6), device="cpu",
+           progress=lambda *_: print("going", flush=True))
+"""
+
+
+def test_ctrl_c_stops_all_workers():
+    command = [sys.executable, "-c", ENDLESS]
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell's background job ignores SIGINT, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    ) as process:
+        try:
+            assert process.stdout.readline() == "going\n"
+            os.kill(process.pid, signal.SIGINT)
+            _, errors = process.communicate(timeout=30)
+        finally:
+            process.kill()
+    assert process.returncode != 0
+    assert errors.strip().endswith("KeyboardInterrupt")
