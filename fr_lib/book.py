@@ -58,7 +58,11 @@ def page_values(run: RunDir) -> dict[str, Any]:
         "features": CANONICAL_6,
         "vocab_v2": ENCODER_VOCAB_V2,
         "vocab_v3": ENCODER_VOCAB_V3,
-        "changelog": (ROOT / "CHANGELOG.md").read_text(),
+        # Its title is the card's heading already, and its sections belong one level lower.
+        "changelog": (ROOT / "CHANGELOG.md")
+        .read_text()
+        .partition("\n")[2]
+        .replace("\n## ", "\n### "),
     }
 
 

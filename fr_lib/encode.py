@@ -80,11 +80,11 @@ def _run(ffmpeg: str, *args: str, where: str) -> subprocess.CompletedProcess[byt
         [ffmpeg, "-hide_banner", "-nostdin", "-y", *args], capture_output=True, check=False
     )
     if done.returncode:
-        lines = done.stderr.decode(errors="replace").strip().splitlines() or ["no message"]
+        # The cause comes first, what follows from it after; addresses mean nothing to a reader.
+        log = re.sub(r" @ 0x[0-9a-f]+", "", done.stderr.decode(errors="replace"))
+        lines = log.strip().splitlines() or ["no message"]
         raise EncodeError(
-            say(
-                where, " | ".join(lines[-3:]), "an FFmpeg run that succeeds", "see FFmpeg's message"
-            )
+            say(where, " | ".join(lines[:3]), "an FFmpeg run that succeeds", "see FFmpeg's message")
         )
     return done
 
@@ -404,7 +404,8 @@ def find_sources(
     Raises
     ------
     InputError
-        For a missing file, an incomplete raw description, or two clips of one name.
+        For a missing file, an incomplete raw description, two clips of one name, or a manifest that
+        is none.
     """
     known = _read_manifest(manifest)
     sources = []
@@ -672,6 +673,11 @@ def make_corpus(
         Cells encoded by this call.
     failures : list of str
         One line per cell that failed; the other cells are kept.
+
+    Raises
+    ------
+    InputError
+        If `out` cannot hold these cells; nothing has been encoded then.
     """
     from tqdm import tqdm
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import difflib
 import json
+import shutil
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,6 +26,12 @@ ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = ("01_corpus_audit", "02_loso", "03_gate", "04_export")
 # Errors that a notebook raises for bad input; every other failure is one of the run.
 _INPUT_ERRORS = {"InputError", "CorpusError", "ArtefactError", "EncodeError", "FrError"}
+# Parameters that a whole run sets itself, and what to use instead.
+_OWN = {
+    "corpus": "use --corpus",
+    "run_dir": "use --run-dir",
+    "stop_on_fail": "a whole run always carries the verdict on to the book",
+}
 
 
 class NotebookFailed(FrError):
@@ -70,7 +77,8 @@ def parse_settings(settings: Sequence[str], names: Sequence[str] = NOTEBOOKS) ->
     Raises
     ------
     InputError
-        For an unknown name (the nearest is named), or a value of another type than the default's.
+        For an unknown name (the nearest is named), one that the run sets itself, or a value of
+        another type than the default's.
     """
     known: dict[str, Any] = {}
     for name in names:
@@ -90,6 +98,9 @@ def parse_settings(settings: Sequence[str], names: Sequence[str] = NOTEBOOKS) ->
                     f"did you mean {near!r}?",
                 )
             )
+        if key in _OWN:
+            others = ", ".join(sorted(known.keys() - _OWN))
+            raise InputError(say("--set", f"{key!r} is set by the run", others, _OWN[key]))
         given[key] = _typed(key, text, known[key])
     return given
 
@@ -123,8 +134,8 @@ def run_notebook(name: str, run: RunDir, settings: Mapping[str, Any]) -> Path:
     Raises
     ------
     NotebookFailed
-        With notebook, cell and message; the copy is kept as ``<name>.failed.ipynb``, and what an
-        earlier run left of this and later notebooks is removed.
+        With notebook, cell and message; the copy is kept as ``<name>.failed.ipynb``. What an
+        earlier run left of this and later notebooks is gone either way.
     """
     import papermill
 
@@ -135,7 +146,7 @@ def run_notebook(name: str, run: RunDir, settings: Mapping[str, Any]) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     partial, final = folder / f"{name}.inprogress.ipynb", folder / f"{name}.ipynb"
     failed = folder / f"{name}.failed.ipynb"
-    failed.unlink(missing_ok=True)
+    _clear(run, name)
     try:
         papermill.execute_notebook(
             notebook_path(name),
@@ -151,12 +162,18 @@ def run_notebook(name: str, run: RunDir, settings: Mapping[str, Any]) -> Path:
     except Exception as stopped:
         if partial.is_file():
             partial.replace(failed)
-        for stale in [final, *(folder / f"{n}.ipynb" for n in NOTEBOOKS if n > name)]:
-            stale.unlink(missing_ok=True)
-        run.drop_after(name + "~")
         raise _explained(stopped, name, failed) from None
     partial.replace(final)
     return final
+
+
+def _clear(run: RunDir, name: str) -> None:
+    """Remove what an earlier run left of this and later notebooks, and its book."""
+    run.drop_after(name)
+    for copy in (run / "notebooks").glob("*.ipynb"):
+        if copy.name >= name:
+            copy.unlink()
+    shutil.rmtree(run / "book", ignore_errors=True)
 
 
 def _verify(path: Path, name: str) -> None:
@@ -168,17 +185,18 @@ def _verify(path: Path, name: str) -> None:
     unfinished = [c for c in code if c.execution_count is None]
     errors = [o for c in code for o in c.outputs if o.output_type == "error"]
     if unfinished or errors or notebook.metadata.get("papermill", {}).get("exception"):
-        raise ArtefactError(
-            say(
-                name,
-                f"{len(unfinished)} of {len(code)} cells did not run, {len(errors)} errors",
-                "every cell, no error",
-                "run it again; the kernel may have been killed",
-            )
+        message = say(
+            name,
+            f"{len(unfinished)} of {len(code)} cells did not run, {len(errors)} errors",
+            "every cell, no error",
+            "run it again; the kernel may have been killed",
         )
+        raise NotebookFailed(message, 1)
 
 
 def _explained(stopped: Exception, name: str, failed: Path) -> NotebookFailed:
+    if isinstance(stopped, NotebookFailed):
+        return stopped
     ename = getattr(stopped, "ename", type(stopped).__name__)
     message = getattr(stopped, "evalue", str(stopped))
     cell = getattr(stopped, "exec_count", None)

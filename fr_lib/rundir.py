@@ -89,22 +89,27 @@ class RunDir:
         write_table(corpus.table, self / "corpus.parquet")
 
     def drop_after(self, notebook: str) -> None:
-        """Remove every file that `notebook` or a later one writes; "" stands for the first."""
+        """Remove every file that a notebook named `notebook` or later writes; "" is before all."""
         for name, writer in ARTEFACTS.items():
             if writer >= notebook:
                 (self / name).unlink(missing_ok=True)
         model = self / "model"
-        if model.is_dir():
+        if model.is_dir() and ARTEFACTS["export.json"] >= notebook:
             for file in model.iterdir():
                 file.unlink()
 
     def write(self, name: str, data: dict[str, Any]) -> dict[str, Any]:
-        """Stamp `data` with run id and corpus hash, write it, and return what was written."""
+        """Stamp `data` with run id and corpus hash, write it, and return what was written.
+
+        What later notebooks left of an earlier run is removed.
+        """
         stamp = {"run_id": self.run_id, "corpus_sha256": self._corpus_sha256()}
         stamped = plain(data) | stamp
         if name == "audit.json":
             stamped["corpus_parquet_sha256"] = sha256_of(self / "corpus.parquet")
         write_json(self / name, stamped)
+        # A rerun notebook makes what later ones wrote stale, though run and corpus are the same.
+        self.drop_after(ARTEFACTS[name] + "~")
         return stamped
 
     def _corpus_sha256(self) -> str:

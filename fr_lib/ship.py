@@ -118,7 +118,7 @@ def _example(corpus: Any, file: Path, features: np.ndarray, block: np.ndarray) -
     inputs = {"features": features[row : row + 1], "codec_block": block[row : row + 1]}
     facts = corpus.table.iloc[row]
     return {
-        "features": {name: float(facts[name]) for name in CANONICAL_6},
+        "features": [float(facts[name]) for name in CANONICAL_6],
         "encoder": facts["encoder"],
         "quality": float(facts["quality"]),
         "preset": facts["preset"],

@@ -25,7 +25,7 @@ def text(value: float | None, form: str) -> str:
 def show(table: pd.DataFrame) -> Styler:
     """Return a table for display without its row numbers; an empty one says so."""
     if table.empty:
-        table = pd.DataFrame({", ".join(table.columns): ["none"]})
+        table = pd.DataFrame([["none", *[""] * (len(table.columns) - 1)]], columns=table.columns)
     return table.style.hide(axis="index").format(na_rep="not measured")
 
 

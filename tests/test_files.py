@@ -83,7 +83,7 @@ def test_a_missing_file_names_its_maker(tmp_path):
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe\x00"])
 def test_a_broken_file_names_its_maker(tmp_path, content):
     (tmp_path / "gate.json").write_bytes(content)
-    with pytest.raises(ArtefactError, match="not JSON.*run 03_gate again"):
+    with pytest.raises(ArtefactError, match=r"not JSON.*run 03_gate again"):
         read_json(tmp_path / "gate.json", made_by="03_gate")
 
 

@@ -1,0 +1,101 @@
+"""Whole runs of the project, for the tests that look at what a run leaves."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from fr_lib.corpus import write_table
+from fr_lib.synthetic import PREFIX, synthetic_table
+
+ROOT = Path(__file__).resolve().parent.parent
+NVENC_ONLY = ROOT / "tests" / "data" / "nvenc_only.jsonl"
+NOTEBOOKS = ("01_corpus_audit", "02_loso", "03_gate", "04_export")
+
+
+@dataclass(frozen=True)
+class Done:
+    """A command that ended: what it said, and the run directory it worked in."""
+
+    path: Path
+    code: int
+    out: str
+    err: str
+
+    def json(self, name: str) -> Any:
+        return json.loads((self.path / name).read_text())
+
+    def page(self, name: str = "index") -> Path:
+        return self.path / "book" / "_build" / "html" / f"{name}.html"
+
+
+def python(*arguments: str | Path, path: Path = ROOT) -> Done:
+    """Run ``python -m ...`` in the project's folder."""
+    ended = subprocess.run(
+        [sys.executable, "-m", *map(str, arguments)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return Done(path, ended.returncode, ended.stdout, ended.stderr)
+
+
+def tree(folder: Path) -> dict[str, str]:
+    """Return the sha256 of every file below a folder."""
+    return {
+        str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in sorted(folder.rglob("*"))
+        if file.is_file()
+    }
+
+
+def hopeless_table() -> pd.DataFrame:
+    """Return rows whose VMAF is shuffled within each source, so that no feature explains it.
+
+    They do not call themselves synthetic: releasing their model must fail for its gate's sake.
+    """
+    table = synthetic_table(["libx264", "libsvtav1"], [20, 35, 50], sources=3, frames=8, seed=1)
+    rng = np.random.default_rng(0)
+    table["vmaf"] = table.groupby("src")["vmaf"].transform(rng.permutation)
+    table["src"] = table["src"].str.removeprefix(PREFIX)
+    return table.drop(columns="synthetic")
+
+
+def run_smoke(folder: Path) -> Done:
+    return python("fr_lib", "run", "--smoke", "--run-dir", folder, path=folder)
+
+
+def run_hopeless(folder: Path) -> Done:
+    corpus = folder.with_suffix(".jsonl.gz")
+    write_table(hopeless_table(), corpus)
+    settings = ("--set", "epochs=2", "--set", "seed=3")
+    return python("fr_lib", "run", "--corpus", corpus, "--run-dir", folder, *settings, path=folder)
+
+
+def run_nvenc(folder: Path) -> Done:
+    arguments = ("--corpus", NVENC_ONLY, "--run-dir", folder, "--set", "epochs=3")
+    return python("fr_lib", "run", *arguments, path=folder)
+
+
+def run_alone(folder: Path, corpus: Path, *, epochs: int) -> list[Done]:
+    """Run each notebook by itself through plain papermill, with its own parameters only."""
+    own = {"01_corpus_audit": ["-p", "corpus", corpus], "02_loso": ["-p", "epochs", epochs]}
+    folder.mkdir()
+    return [
+        python(
+            "papermill",
+            *(f"notebooks/{name}.ipynb", folder / f"{name}.ipynb", "--no-progress-bar"),
+            *("-p", "run_dir", folder, *map(str, own.get(name, []))),
+            path=folder,
+        )
+        for name in NOTEBOOKS
+    ]

@@ -1,0 +1,57 @@
+"""The runs that several files look at, each made once, two at a time.
+
+``smoke`` is a whole run that passes, ``hopeless`` one whose gate fails, ``nvenc`` one on a corpus
+of NVIDIA encoders alone; all three have their book. ``alone`` is the first one's corpus once more,
+one plain papermill call per notebook. Tests read them; one that has to write copies first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from chain import ROOT, Done, run_alone, run_hopeless, run_nvenc, run_smoke, tree
+
+from fr_lib.run import smoke_corpus
+from fr_lib.rundir import RunDir
+
+
+@pytest.fixture(scope="session")
+def shipped_before() -> dict[str, str]:
+    """What ``model/`` held before any run of the tests."""
+    return tree(ROOT / "model")
+
+
+@pytest.fixture(scope="session")
+def runs(tmp_path_factory, shipped_before) -> Iterator[dict[str, Future]]:
+    base: Path = tmp_path_factory.mktemp("runs")
+    corpus = smoke_corpus(RunDir(base / "corpus"))
+    with ThreadPoolExecutor(2) as pool:
+        yield {
+            "smoke": pool.submit(run_smoke, base / "smoke"),
+            "hopeless": pool.submit(run_hopeless, base / "hopeless"),
+            "nvenc": pool.submit(run_nvenc, base / "nvenc"),
+            "alone": pool.submit(run_alone, base / "alone", corpus, epochs=20),
+        }
+
+
+@pytest.fixture(scope="session")
+def smoke(runs) -> Done:
+    return runs["smoke"].result()
+
+
+@pytest.fixture(scope="session")
+def hopeless(runs) -> Done:
+    return runs["hopeless"].result()
+
+
+@pytest.fixture(scope="session")
+def nvenc(runs) -> Done:
+    return runs["nvenc"].result()
+
+
+@pytest.fixture(scope="session")
+def alone(runs) -> list[Done]:
+    return runs["alone"].result()
