@@ -16,11 +16,11 @@ MODEL_DIR = "model/tiny"
 
 
 def _run(args: argparse.Namespace) -> int:
-    from fr_lib.run import parse_settings, run_all, smoke_corpus
+    from fr_lib.run import PROFILES, parse_settings, run_all, smoke_corpus
     from fr_lib.rundir import RunDir
 
     run = RunDir(args.run_dir or ("runs/smoke" if args.smoke else "runs/shipped"))
-    settings = parse_settings(args.set)
+    settings = dict(PROFILES[args.profile]) | parse_settings(args.set)
     if args.smoke:
         settings = {"epochs": 20} | settings | {"corpus": str(smoke_corpus(run))}
     else:
@@ -37,18 +37,25 @@ def _corpus(args: argparse.Namespace) -> int:
         find_sources,
         make_corpus,
         usable_encoders,
+        work_here,
         write_provenance,
     )
 
+    if args.workers is None and args.scheduler is None:
+        work = work_here
+    else:
+        from fr_lib.grid import on_cluster
+
+        work = on_cluster(args.workers, args.scheduler)
     ffmpeg = args.ffmpeg or default_ffmpeg()
     raw = {k: getattr(args, k) for k in ("width", "height", "pix_fmt", "fps")}
-    build_grid([], args.encoder, args.quality, args.preset, args.every)
+    grid_of = (args.encoder, args.quality, args.preset, args.every, args.threads)
+    build_grid([], *grid_of)
     sources = find_sources(args.source, args.manifest, raw)
     versions = usable_encoders(ffmpeg, args.encoder, print)
-    grid = build_grid(sources, args.encoder, args.quality, args.preset, args.every)
-    cells = [cell for cell in grid if cell.encoder in versions]
+    cells = [cell for cell in build_grid(sources, *grid_of) if cell.encoder in versions]
     out = Path(args.out)
-    encoded, failures = make_corpus(cells, out, ffmpeg)
+    encoded, failures = make_corpus(cells, out, ffmpeg, work=work)
     for failure in failures:
         print(f"failed: {failure}", file=sys.stderr)
     if out.is_file():
@@ -66,10 +73,14 @@ def _portable(argument: str) -> str:
 
 
 def _release(args: argparse.Namespace) -> int:
+    from fr_lib.evidence import keep
     from fr_lib.registry import publish
     from fr_lib.rundir import RunDir
 
-    print(publish(RunDir(args.run_dir) / "model", args.model_dir))
+    run = RunDir(args.run_dir)
+    print(publish(run / "model", args.model_dir))
+    for path in keep(run):
+        print(f"kept {path}")
     return 0
 
 
@@ -110,6 +121,12 @@ def _parser() -> argparse.ArgumentParser:
         help="a notebook parameter; may be repeated",
     )
     run.add_argument("--smoke", action="store_true", help="a small synthetic corpus, in seconds")
+    run.add_argument(
+        "--profile",
+        choices=("quick", "full"),
+        default="quick",
+        help="full: five seeds, transfer and ablation are measured (some minutes)",
+    )
     run.add_argument("--no-book", action="store_true", help="stop after the notebooks")
     run.set_defaults(do=_run)
 
@@ -134,6 +151,26 @@ def _parser() -> argparse.ArgumentParser:
     corpus.add_argument("--height", type=int, help="of raw YUV sources")
     corpus.add_argument("--pix-fmt", help="of raw YUV sources, e.g. yuv420p")
     corpus.add_argument("--fps", help="of raw YUV sources, e.g. 25 or 30000/1001")
+    corpus.add_argument(
+        "--threads",
+        type=int,
+        metavar="N",
+        help="FFmpeg's -threads for each encode; default: what FFmpeg chooses. Some encoders give "
+        "other bits with other numbers, so name one where machines differ in cores",
+    )
+    where = corpus.add_mutually_exclusive_group()
+    where.add_argument(
+        "--workers",
+        type=int,
+        metavar="N",
+        help="N processes on this machine through Dask; default: one cell after another",
+    )
+    where.add_argument(
+        "--scheduler",
+        metavar="ADDRESS",
+        help="a running Dask scheduler, tcp://host:port; sources and FFmpeg must be at the same "
+        "paths on every worker (a shared file system)",
+    )
     corpus.set_defaults(do=_corpus)
 
     release = commands.add_parser("release", help="put a run's model into a model folder")

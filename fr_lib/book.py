@@ -15,7 +15,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
+
 from fr_lib.errors import ArtefactError, say
+from fr_lib.evidence import find
 from fr_lib.files import read_json
 from fr_lib.rundir import RunDir
 from fr_lib.schema import ADAPTERS, CANONICAL_6, ENCODER_VOCAB_V2, ENCODER_VOCAB_V3
@@ -53,6 +57,9 @@ def page_values(run: RunDir) -> dict[str, Any]:
         "export": run.read("export.json"),
         "card": card,
         "made": audit.get("provenance"),
+        "transfer": find(run, "transfer"),
+        "ablation": find(run, "ablation"),
+        "seeds": _seed_figures(find(run, "seeds")),
         "published": read_json(PUBLISHED, made_by="a checkout of the project"),
         "adapters": ADAPTERS,
         "features": CANONICAL_6,
@@ -63,6 +70,25 @@ def page_values(run: RunDir) -> dict[str, Any]:
         .read_text()
         .partition("\n")[2]
         .replace("\n## ", "\n### "),
+    }
+
+
+def _seed_figures(found: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Return, per arm, mean and spread over seeds of the mean PLCC and the mean RMSE."""
+    if found is None:
+        return None
+    folds = pd.DataFrame(found["folds"])
+    means = folds.groupby(["arm", "seed"])[["plcc", "rmse"]].mean()
+    return {
+        "count": int(folds["seed"].nunique()),
+        "arms": {
+            arm: {
+                f"{column}_{name}": float(getattr(np, name)(own[column]))
+                for column in ("plcc", "rmse")
+                for name in ("mean", "ptp")
+            }
+            for arm, own in means.groupby("arm")
+        },
     }
 
 
@@ -77,8 +103,14 @@ def render_page(text: str, values: Mapping[str, Any]) -> str:
     return environment.from_string(text).render(values)
 
 
-def stage_book(run: RunDir) -> Path:
+def stage_book(run: RunDir, missing: Mapping[str, str]) -> Path:
     """Put everything the book shows into ``<run>/book`` and return that folder.
+
+    Parameters
+    ----------
+    run : RunDir
+    missing : mapping
+        Chapters without evidence, and why: their page says that and shows no figure.
 
     Raises
     ------
@@ -98,14 +130,26 @@ def stage_book(run: RunDir) -> Path:
             shutil.copy(source, stage)
     shutil.copytree(run / "figures", stage / "figures")
     for name in re.findall(r"notebooks/(\w+)", (stage / "_toc.yml").read_text()):
+        (stage / "notebooks").mkdir(exist_ok=True)
+        if name in missing:
+            page = (ROOT / "book" / "templates" / "missing.md").read_text()
+            page = render_page(page, {"title": _title(name), "reason": missing[name]})
+            (stage / "notebooks" / f"{name}.md").write_text(page)
+            continue
         executed = run / "notebooks" / f"{name}.ipynb"
         if not executed.is_file():
             raise ArtefactError(
                 say(str(executed), "missing", "an executed notebook", f"run {name} first")
             )
-        (stage / "notebooks").mkdir(exist_ok=True)
         _stage_notebook(executed, stage / "notebooks")
     return stage
+
+
+def _title(name: str) -> str:
+    import nbformat
+
+    notebook = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4)
+    return notebook.cells[0].source.splitlines()[0].removeprefix("# ")
 
 
 def _stage_notebook(executed: Path, folder: Path) -> None:
@@ -121,15 +165,20 @@ def _stage_notebook(executed: Path, folder: Path) -> None:
     nbformat.write(notebook, folder / executed.name)
 
 
-def build_book(run: RunDir) -> Path:
+def build_book(run: RunDir, missing: Mapping[str, str]) -> Path:
     """Build the run's book with every warning an error; return the page to open.
+
+    Parameters
+    ----------
+    run, missing
+        As in :func:`stage_book`.
 
     Raises
     ------
     ArtefactError
         With the first warnings of the build.
     """
-    stage = stage_book(run)
+    stage = stage_book(run, missing)
     # The package cannot be run with -m, and its script need not be on the PATH.
     start = "from jupyter_book.cli.main import main; main()"
     done = subprocess.run(

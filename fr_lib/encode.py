@@ -54,13 +54,22 @@ class Source:
 
 @dataclass(frozen=True)
 class Cell:
-    """One encode of the grid; `every` keeps frames 0, every, 2 * every, ..."""
+    """One encode of the grid; `every` keeps frames 0, every, 2 * every, ...
+
+    `threads` is what FFmpeg gives the encoder; None leaves that to FFmpeg.
+    """
 
     source: Source
     encoder: str
     preset: str
     quality: float
     every: int = 1
+    threads: int | None = None
+
+    @property
+    def name(self) -> str:
+        """What a message calls the cell."""
+        return f"{self.source.name} {self.encoder} {self.preset} {self.quality:g}"
 
     @property
     def key(self) -> tuple[str, str, str, float]:
@@ -307,7 +316,7 @@ def run_cell(cell: Cell, ffmpeg: str, scratch: Path, reference: Path, raster: Ra
     EncodeError
         If FFmpeg fails, or if the encode's frames, size or format differ from the reference's.
     """
-    where = f"{cell.source.name} {cell.encoder} {cell.preset} {cell.quality:g}"
+    where = cell.name
     encoded, decoded = scratch / f"encode{CONTAINER}", scratch / "decoded.y4m"
     elapsed_ms = _encode(cell, ffmpeg, reference, encoded, where)
     got = decode_y4m(ffmpeg, encoded, decoded, raster.pix_fmt)
@@ -343,6 +352,8 @@ def run_cell(cell: Cell, ffmpeg: str, scratch: Path, reference: Path, raster: Ra
 def _encode(cell: Cell, ffmpeg: str, reference: Path, encoded: Path, where: str) -> int:
     """Encode and return the wall time in ms; an encode without any packet is tried again."""
     command = adapter(cell.encoder).command(cell.quality, cell.preset)
+    if cell.threads:
+        command += ["-threads", str(cell.threads)]
     for _ in range(ATTEMPTS):
         started = time.perf_counter()
         _run(
@@ -496,6 +507,7 @@ def build_grid(
     quality: Iterable[str],
     preset: Iterable[str] = (),
     every: int = 1,
+    threads: int | None = None,
 ) -> list[Cell]:
     """Return every cell of the grid, each checked against its encoder's adapter.
 
@@ -506,8 +518,9 @@ def build_grid(
     """
     for encoder in encoders:
         adapter(encoder)
-    if every < 1:
-        raise InputError(say("--every", str(every), "1 or more", "give a positive whole number"))
+    for option, number in (("--every", every), ("--threads", threads)):
+        if number is not None and number < 1:
+            raise InputError(say(option, str(number), "1 or more", "give a positive whole number"))
     qualities = per_encoder(quality, encoders, "--quality")
     presets = per_encoder(preset, encoders, "--preset")
     cells = []
@@ -521,7 +534,7 @@ def build_grid(
             for name in presets[encoder] or [unit.default_preset]:
                 value = _quality(text, encoder)
                 unit.command(value, name)
-                cells += [Cell(s, encoder, name, value, every) for s in sources]
+                cells += [Cell(s, encoder, name, value, every, threads) for s in sources]
     # Source by source: one reference at a time is decoded to scratch space.
     order = {source.name: i for i, source in enumerate(sources)}
     return sorted(dict.fromkeys(cells), key=lambda c: order[c.source.name])
@@ -659,13 +672,36 @@ class CellStore:
         return self.table
 
 
+def progress(total: int):
+    """Return the bar of cells done, rate and time left."""
+    from tqdm import tqdm
+
+    return tqdm(total=total, unit="cell", desc="encode and score")
+
+
+def work_here(cells: Sequence[Cell], store: CellStore, ffmpeg: str) -> list[str]:
+    """Work through `cells` one after another in this process; return one line per failure."""
+    failures: list[str] = []
+    with (
+        tempfile.TemporaryDirectory(prefix="fr_corpus_") as scratch,
+        progress(len(cells)) as bar,
+    ):
+        for source in dict.fromkeys(c.source for c in cells):
+            own = [c for c in cells if c.source == source]
+            failures += _work_source(own, store, ffmpeg, Path(scratch), bar)
+    return failures
+
+
 def make_corpus(
     cells: Sequence[Cell],
     out: str | Path,
     ffmpeg: str,
     report: Callable[[str], None] = print,
+    work: Callable[[Sequence[Cell], CellStore, str], list[str]] = work_here,
 ) -> tuple[int, list[str]]:
     """Work through `cells`, skip what `out` already holds, and leave a valid file whatever happens.
+
+    `work` puts the rows of each finished cell into the store and returns one line per failure.
 
     Returns
     -------
@@ -679,21 +715,12 @@ def make_corpus(
     InputError
         If `out` cannot hold these cells; nothing has been encoded then.
     """
-    from tqdm import tqdm
-
     store = CellStore(out)
     done = store.done(cells)
     todo = [c for c in cells if c.key not in done]
     report(f"{len(cells)} cells, {len(done)} already in {out}, {len(todo)} to encode")
-    failures: list[str] = []
     try:
-        with (
-            tempfile.TemporaryDirectory(prefix="fr_corpus_") as scratch,
-            tqdm(total=len(todo), unit="cell", desc="encode and score") as bar,
-        ):
-            for source in dict.fromkeys(c.source for c in todo):
-                own = [c for c in todo if c.source == source]
-                failures += _work_source(own, store, ffmpeg, Path(scratch), bar)
+        failures = work(todo, store, ffmpeg) if todo else []
     finally:
         store.collect()
     return len(todo) - len(failures), failures

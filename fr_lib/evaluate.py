@@ -123,6 +123,7 @@ def loso(
     seeds: Sequence[int] = (0,),
     arms: Sequence[str] = tuple(ARMS),
     groups: np.ndarray | None = None,
+    crf_norm: str = "div63",
     device: str = "auto",
     progress: Progress | None = None,
 ) -> Loso:
@@ -138,6 +139,8 @@ def loso(
         Of ``ARMS``.
     groups : (N,) array of str, optional
         What is left out together; default: the source. Titles cut into several clips belong here.
+    crf_norm : {"div63", "minmax", "constant"}
+        "minmax" takes its bounds from each fold's training rows; "constant" hides the quality.
     device, progress
         As in :func:`fr_lib.train.train_many`.
 
@@ -165,11 +168,12 @@ def loso(
         raise InputError(
             say("arms", ", ".join(sorted(unknown)), ", ".join(ARMS), "choose among these")
         )
-    table, vmaf = input_table(corpus), corpus.target()
+    vmaf = corpus.target()
     plan = [(seed, arm, name) for seed in seeds for arm in arms for name in names]
     kept = {name: np.flatnonzero(groups != name) for name in names}
     held = {name: np.flatnonzero(groups == name) for name in names}
-    jobs = [Job(kept[name], ARMS[arm], seed) for seed, arm, name in plan]
+    table, columns = _quality_columns(corpus, kept, crf_norm)
+    jobs = [Job(kept[name], columns(arm, name), seed) for seed, arm, name in plan]
     models = train_many(table, vmaf, jobs, recipe, device, progress)
     oof = corpus.table[KEY].copy()
     folds = []
@@ -184,6 +188,35 @@ def loso(
             | metrics(predicted, vmaf[rows].astype(np.float64))
         )
     return Loso(oof, pd.DataFrame(folds), recipe)
+
+
+def _quality_columns(
+    corpus: Corpus, kept: Mapping[str, np.ndarray], crf_norm: str
+) -> tuple[np.ndarray, Callable[[str, str], tuple[int, ...]]]:
+    """Return the input table, and which of its columns an arm sees in a fold.
+
+    Folds whose training rows have the same bounds share one extra quality column.
+    """
+    table = input_table(corpus)
+    if crf_norm == "div63":
+        return table, lambda arm, name: ARMS[arm]
+    quality = corpus.table["quality"].to_numpy()
+    bounds = {name: (0.0, 0.0) for name in kept}
+    if crf_norm == "minmax":
+        bounds = {n: (quality[rows].min(), quality[rows].max()) for n, rows in kept.items()}
+    distinct = sorted(set(bounds.values()))
+    extra = [
+        BlockNorm(crf_norm="minmax", crf_min=low, crf_max=high).crf(quality)
+        if high > low
+        else np.zeros(len(quality), dtype=np.float32)
+        for low, high in distinct
+    ]
+    place = {pair: table.shape[1] + k for k, pair in enumerate(distinct)}
+
+    def columns(arm: str, name: str) -> tuple[int, ...]:
+        return ARMS[arm] if arm == "v1" else (*ARMS[arm][:-1], place[bounds[name]])
+
+    return np.column_stack([table, *extra]), columns
 
 
 def summary(folds: pd.DataFrame) -> dict[str, Any]:
@@ -241,6 +274,68 @@ def paired_difference(folds: pd.DataFrame, arm: str, baseline: str, column: str)
     }
 
 
+def calibration(oof: pd.DataFrame, arm: str = SHIPPED_ARM, width: int = 10) -> pd.DataFrame:
+    """Return rows, bias, RMSE and the 5 % and 95 % residual per range of VMAF.
+
+    Parameters
+    ----------
+    oof : DataFrame
+        As in :class:`Loso`.
+    arm : str
+    width : int
+        Of a range, VMAF points; the last one includes 100.
+    """
+    residual = oof[f"pred_{arm}"] - oof["vmaf"]
+    low = (oof["vmaf"].clip(upper=VMAF_RANGE[1] - 1e-9) // width * width).astype(int)
+    grouped = residual.groupby(low)
+    return pd.DataFrame(
+        {
+            "low": sorted(low.unique()),
+            "rows": grouped.size().to_numpy(),
+            "bias": grouped.mean().to_numpy(),
+            "rmse": np.sqrt((residual**2).groupby(low).mean()).to_numpy(),
+            "p05": grouped.quantile(0.05).to_numpy(),
+            "p95": grouped.quantile(0.95).to_numpy(),
+        }
+    )
+
+
+def worst_frames(corpus: Corpus, oof: pd.DataFrame, count: int = 10) -> pd.DataFrame:
+    """Return the rows that the shipping arm misses by most, with their features."""
+    residual = (oof[f"pred_{SHIPPED_ARM}"] - oof["vmaf"]).rename("residual")
+    worst = residual.abs().sort_values(ascending=False, kind="stable").index[:count]
+    shown = [*KEY, *CANONICAL_6]
+    return corpus.table.loc[worst, shown].assign(residual=residual.loc[worst])
+
+
+def by_title(
+    corpus: Corpus,
+    titles: Mapping[str, str],
+    recipe: Recipe,
+    seed: int = 0,
+    device: str = "auto",
+    progress: Progress | None = None,
+) -> dict[str, Any] | None:
+    """Repeat LOSO with sources of one title left out together.
+
+    Parameters
+    ----------
+    titles : mapping
+        Source to title, as the audit groups them.
+
+    Returns
+    -------
+    dict or None
+        Figures of the shipping arm; None where every source is its own title, or all are one.
+    """
+    groups = corpus.table["src"].map(titles).to_numpy()
+    count = len(set(groups))
+    if count == len(corpus.sources()) or count < 2:
+        return None
+    result = loso(corpus, recipe, [seed], [SHIPPED_ARM], groups, device=device, progress=progress)
+    return {"titles": count, "summary": summary(result.of(SHIPPED_ARM))}
+
+
 def loso_report(result: Loso) -> dict[str, Any]:
     """Return what ``loso.json`` holds: folds and figures per arm, intervals, lift, seeds.
 
@@ -272,6 +367,7 @@ def loso_report(result: Loso) -> dict[str, Any]:
             for other in others
             for column in ("plcc", "rmse")
         ],
+        "calibration": calibration(result.oof),
     }
 
 

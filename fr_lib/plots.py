@@ -8,13 +8,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from os.path import commonprefix
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from matplotlib import colormaps
 from matplotlib.colors import CenteredNorm, Colormap, ListedColormap, LogNorm, Normalize
-from matplotlib.ticker import FuncFormatter, LogLocator, MultipleLocator, NullFormatter
+from matplotlib.patheffects import withStroke
+from matplotlib.ticker import (
+    FuncFormatter,
+    LogLocator,
+    MaxNLocator,
+    MultipleLocator,
+    NullFormatter,
+)
 
 from fr_lib.errors import InputError, say
 from fr_lib.evaluate import SHIPPED_ARM
@@ -143,12 +151,24 @@ def _encoders(table: pd.DataFrame) -> list[str]:
 
 
 def _short(names: Sequence[str], limit: int = 26) -> list[str]:
-    """Cut long names in their middle, but never so short that two look alike."""
-    while True:
-        short = [_cut(name, limit) for name in names]
-        if len(set(short)) == len(set(names)):
-            return short
-        limit += 4
+    """Shorten long names: what all share at either end goes first, then each one's middle.
+
+    Names that then look alike get a number.
+    """
+    if max(map(len, names), default=0) <= limit:
+        return list(names)
+    if len(names) > 1:
+        head = len(commonprefix(names))
+        tails = [name[head:][::-1] for name in names]
+        tail = len(commonprefix(tails))
+        names = [
+            "…" * (head > 0) + name[head : len(name) - tail] + "…" * (tail > 0) for name in names
+        ]
+    short = [_cut(name, limit) for name in names]
+    return [
+        name if short.count(name) == 1 else f"{name} ({short[: i + 1].count(name)})"
+        for i, name in enumerate(short)
+    ]
 
 
 def _cut(name: str, limit: int) -> str:
@@ -318,6 +338,7 @@ def plot_ladders(table: pd.DataFrame, *, ax: Axes) -> Axes:
         "mean VMAF (points)",
     )
     ax.set_ylim(-2, 102)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     _legend(ax, "mean of sources\n(band: lowest to highest)")
     return ax
 
@@ -424,17 +445,18 @@ def fold_grid(oof: pd.DataFrame, folds: pd.DataFrame, arm: str) -> Figure:
     shown = shown if len(own) > MAX_PANELS else own
     cols = min(len(shown), 3 if len(shown) <= 15 else 4)
     rows = math.ceil(len(shown) / cols)
-    fig, axes = figure(rows, cols, height=0.9 + rows * (WIDTH_IN - 0.6) / max(cols, 2) * 1.1)
+    side = (WIDTH_IN - 0.8) / max(cols, 2) - 0.1
+    fig, axes = figure(rows, cols, height=0.9 + rows * (side + 0.3))
     panels = np.atleast_1d(axes).ravel()
-    names = _short(shown["held_out"].tolist(), limit=24 if cols <= 3 else 19)
-    for panel, name, fold in zip(panels, names, shown.itertuples(), strict=False):
-        _predicted(_held_out(oof, fold.held_out), arm, panel, _fold_note(fold))
-        panel.set_title(name, fontsize=SMALL)
-        panel.label_outer()
+    names = _short(shown["held_out"].tolist(), limit=24 if cols <= 3 else 18)
+    for i, (name, fold) in enumerate(zip(names, shown.itertuples(), strict=True)):
+        _predicted(_held_out(oof, fold.held_out), arm, panels[i], _fold_note(fold))
+        panels[i].set_title(name, fontsize=SMALL)
+        first, last = i % cols == 0, i + cols >= len(shown)
+        _label(panels[i], "VMAF (points)" * last, f"predicted by {arm}\n(VMAF points)" * first)
+        panels[i].tick_params(labelbottom=last, labelleft=first)
     for panel in panels[len(shown) :]:
         panel.remove()
-    fig.supxlabel("VMAF (points)", fontsize=SMALL + 0.5)
-    fig.supylabel(f"predicted by {arm} (VMAF points)", fontsize=SMALL + 0.5)
     if len(own) > len(shown):
         words = f"The {len(shown)} of {len(own)} sources with the largest RMSE"
         fig.suptitle(words, fontsize=SMALL + 1)
@@ -493,10 +515,12 @@ def plot_residuals(oof: pd.DataFrame, arm: str, *, ax: Axes) -> Axes:
     _scatter(ax, oof, residual)
     edges = np.arange(0, 101, _BIN)
     low, median, high = _per_bin(oof["vmaf"].to_numpy(), residual, len(edges) - 1)
-    line = {"edges": edges, "baseline": None, "color": "black"}
+    # White edges keep the lines legible on the points they lie on.
+    halo = [withStroke(linewidth=3.5, foreground="white")]
+    line = {"edges": edges, "baseline": None, "color": "black", "zorder": 4, "path_effects": halo}
     ax.stairs(median, linewidth=1.8, label=f"median per {_BIN} points", **line)
-    ax.stairs(high, linewidth=1.1, linestyle=":", label="5 % and 95 %", **line)
-    ax.stairs(low, linewidth=1.1, linestyle=":", **line)
+    ax.stairs(high, linewidth=1.3, linestyle=(0, (4, 1.5)), label="5 % and 95 %", **line)
+    ax.stairs(low, linewidth=1.3, linestyle=(0, (4, 1.5)), **line)
     ax.axhline(0, color=_INK, linewidth=0.8, zorder=1)
     _frame(ax, "VMAF (points)", f"residual of {arm}: predicted - VMAF\n(VMAF points)")
     ax.set_xlim(-2, 102)
@@ -559,8 +583,9 @@ def plot_per_source(
         style = {"color": colour, "linestyle": "none", "zorder": 3}
         ax.plot(loss[arm], at, marker=marker, markersize=5, label=ARM_NAMES[arm], **style)
         _mark_not_finite(ax, at[loss[arm].isna()], worse_edge, colour)
+    _write_not_finite(ax, np.flatnonzero(loss.isna().any(axis=1)), worse_edge)
     if limit is not None:
-        words = f"{limit_label or 'gate'}: {limit:g}"
+        words = f"{limit_label or 'gate'} {limit:g}"
         ax.axvline(1 - limit if correlation else limit, color=_ALERT, ls="--", label=words)
     name = f"{metric.upper()} of the held-out source"
     _frame(ax, name + (" (right is better)" if correlation else " (VMAF points)"), "")
@@ -573,21 +598,24 @@ def plot_per_source(
 
 def _mark_not_finite(ax: Axes, rows: np.ndarray, edge: float, colour: str) -> None:
     """Draw crosses at one edge of the axes: a missing value must not look like a good one."""
+    ax.plot(
+        np.full(len(rows), edge),
+        rows,
+        linestyle="none",
+        marker="X",
+        markersize=7,
+        color=colour,
+        transform=ax.get_yaxis_transform(),
+        clip_on=False,
+        zorder=4,
+    )
+
+
+def _write_not_finite(ax: Axes, rows: np.ndarray, edge: float) -> None:
     for row in rows:
-        ax.plot(
-            [edge],
-            [row],
-            marker="X",
-            markersize=7,
-            color=colour,
-            transform=ax.get_yaxis_transform(),
-            clip_on=False,
-            zorder=4,
-        )
-    if len(rows):
         ax.text(
-            abs(edge - 0.02),
-            rows.mean(),
+            abs(edge - 0.03),
+            row,
             "not finite",
             transform=ax.get_yaxis_transform(),
             ha="left" if edge == 0 else "right",
@@ -604,9 +632,9 @@ def _correlation_axis(ax: Axes, loss: np.ndarray) -> None:
     best, worst = math.floor(low - 0.05), max(math.ceil(high + 0.05), math.floor(low) + 1)
     ax.set_xscale("log")
     ax.set_xlim(10.0**worst if worst <= 0 else 2.2, 10.0**best)
-    ax.xaxis.set_major_locator(LogLocator(numticks=12))
+    ax.xaxis.set_major_locator(LogLocator(numticks=7))
     ax.xaxis.set_major_formatter(FuncFormatter(_correlation_of))
-    ax.xaxis.set_minor_formatter(NullFormatter())
+    ax.minorticks_off()
 
 
 def _correlation_of(loss: float, _: int = 0) -> str:
@@ -648,7 +676,7 @@ def plot_lift(difference: Mapping[str, Any], *, ax: Axes) -> Axes:
     _list_rows(ax, names, "held-out source")
     if metric == "plcc":
         _mark_floor(ax)
-    _write_margin(ax, values, "+.5f" if correlation else "+.3f")
+    _write_margin(ax, values, "+.6f" if correlation else "+.3f")
     return ax
 
 
@@ -658,11 +686,12 @@ def _or_nan(value: float | None) -> float:
 
 def _mark_floor(ax: Axes) -> None:
     ax.axvline(LIFT_FLOOR, color=_ALERT, linestyle="--")
-    ax.text(
-        LIFT_FLOOR,
-        0.5,
+    ax.annotate(
         f"floor for the mean: {LIFT_FLOOR:+g}",
-        transform=ax.get_xaxis_transform(),
+        (LIFT_FLOOR, 0.5),
+        xycoords=ax.get_xaxis_transform(),
+        xytext=(-3, 0),
+        textcoords="offset points",
         rotation=90,
         ha="right",
         va="center",
@@ -675,7 +704,7 @@ def _write_margin(ax: Axes, values: np.ndarray, form: str) -> None:
     """Write the numbers of the named rows to the right of the axes."""
     for row in {*ax.get_yticks().astype(int).tolist(), len(values) - 1}:
         ax.text(
-            1.01,
+            1.025,
             row,
             format(values[row], form) if math.isfinite(values[row]) else "not finite",
             transform=ax.get_yaxis_transform(),
@@ -745,10 +774,12 @@ def _colours(
 
 
 def _two_digits(value: float, narrow: bool, signed: bool) -> str:
-    """Write about two significant digits; in narrow cells without the leading zero."""
+    """Write about two significant digits; in narrow cells without sign or zero in front."""
     digits = 0 if abs(value) >= 9.95 else 1 if abs(value) >= 0.995 else 2
-    text = f"{value:{'+' if signed else ''}.{digits}f}"
-    return text.replace("0.", ".", 1) if narrow and abs(value) < 0.995 else text
+    if not narrow:
+        return f"{value:{'+' if signed else ''}.{digits}f}"
+    text = f"{value:.{digits}f}"
+    return text.replace("0.", ".", 1) if abs(value) < 0.995 else text
 
 
 def plot_ablation(table: pd.DataFrame, *, ax: Axes) -> Axes:
@@ -784,3 +815,48 @@ def plot_ablation(table: pd.DataFrame, *, ax: Axes) -> Axes:
         ax.set_xlim(left=0)
     _write_margin(ax, rmse, ".3f")
     return ax
+
+
+def ladder_grid(ladders: Sequence[Mapping[str, Any]]) -> Figure:
+    """Draw true and predicted VMAF over quality, one panel per encoder, mean over sources.
+
+    Parameters
+    ----------
+    ladders : sequence of mapping
+        ``answer seen src encoder quality vmaf predicted``, as :func:`fr_lib.transfer.transfer`
+        gives them.
+
+    Returns
+    -------
+    Figure
+        Black: VMAF. Blue: ours, solid where the codec was in training, dashed where it was not.
+        Orange: the reference recipe for an unseen codec.
+    """
+    table = pd.DataFrame(ladders)
+    encoders = _encoders(table)
+    fig, axes = figure(rows=-(-len(encoders) // 3), cols=3, height=2.7 * -(-len(encoders) // 3))
+    panels = np.atleast_1d(axes).ravel()
+    lines = (
+        ("ours", True, "predicted", "#0072B2", "-", "ours, codec seen"),
+        ("ours", False, "predicted", "#56B4E9", "--", "ours, codec unseen"),
+        ("reference", False, "predicted", "#D55E00", ":", "reference recipe, codec unseen"),
+    )
+    for ax, encoder in zip(panels, encoders, strict=False):
+        own = table[table["encoder"] == encoder]
+        truth = own.groupby("quality")["vmaf"].mean()
+        ax.plot(truth.index, truth, color="black", linewidth=2.5, alpha=0.6, label="VMAF")
+        for answer, seen, column, colour, style, name in lines:
+            rows = own[(own["answer"] == answer) & (own["seen"] == seen)]
+            mean = rows.groupby("quality")[column].mean()
+            ax.plot(mean.index, mean, color=colour, linestyle=style, label=name, linewidth=1.8)
+        ax.set_title(encoder, fontsize=SMALL)
+        _frame(ax, "", "")
+        ax.set_ylim(-5, 105)
+    for ax in panels[len(encoders) :]:
+        ax.set_axis_off()
+    handles, labels = panels[0].get_legend_handles_labels()
+    spare = panels[len(encoders)] if len(encoders) < len(panels) else fig
+    spare.legend(handles, labels, loc="center", fontsize=SMALL, frameon=False)
+    fig.supxlabel("quality value (encoder's own scale)", fontsize=SMALL + 1)
+    fig.supylabel("mean VMAF (points)", fontsize=SMALL + 1)
+    return fig

@@ -20,10 +20,17 @@ from typing import Any
 
 from fr_lib.book import build_book
 from fr_lib.errors import ArtefactError, FrError, InputError, say
+from fr_lib.evidence import find, why_missing
 from fr_lib.rundir import PROGRESS, RunDir
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = ("01_corpus_audit", "02_loso", "03_gate", "04_export")
+# Chapters on stored or freshly measured evidence, and the name of what they show.
+EVIDENCE = {"05_transfer": "transfer", "06_ceiling_and_ablation": "ablation"}
+PROFILES: Mapping[str, Mapping[str, Any]] = {
+    "quick": {},
+    "full": {"seeds": 5, "measure": True},
+}
 # Errors that a notebook raises for bad input; every other failure is one of the run.
 _INPUT_ERRORS = {"InputError", "CorpusError", "ArtefactError", "EncodeError", "FrError"}
 # Parameters that a whole run sets itself, and what to use instead.
@@ -71,7 +78,9 @@ def declared_parameters(name: str) -> dict[str, Any]:
     }
 
 
-def parse_settings(settings: Sequence[str], names: Sequence[str] = NOTEBOOKS) -> dict[str, Any]:
+def parse_settings(
+    settings: Sequence[str], names: Sequence[str] = (*NOTEBOOKS, *EVIDENCE)
+) -> dict[str, Any]:
     """Read ``key=value`` strings against the parameters that the notebooks declare.
 
     Raises
@@ -265,12 +274,25 @@ def run_all(
             run_notebook(name, run, settings)
     page = None
     if book:
+        missing = _run_evidence(run, settings)
         with shown_progress("book", run):
-            page = build_book(run)
+            page = build_book(run, missing)
     loso, gate = run.read("loso.json"), run.read("gate.json")
     for line in closing_lines(loso, gate, run, page):
         say_line(line)
     return 0 if gate["gate_passed"] else 1
+
+
+def _run_evidence(run: RunDir, settings: Mapping[str, Any]) -> dict[str, str]:
+    """Run the chapters that have evidence; return the others with what keeps them from it."""
+    missing = {}
+    for name, key in EVIDENCE.items():
+        if settings.get("measure") or find(run, key):
+            with shown_progress(name, run):
+                run_notebook(name, run, settings)
+        else:
+            missing[name] = why_missing(run, key)
+    return missing
 
 
 def closing_lines(

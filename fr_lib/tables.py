@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -123,3 +123,84 @@ def model_table(card: Mapping[str, Any], facts: Mapping[str, Any]) -> pd.DataFra
         "notes": card["notes"],
     }
     return pd.DataFrame({"key": rows.keys(), "value": [str(v) for v in rows.values()]})
+
+
+def calibration_table(loso: Mapping[str, Any]) -> pd.DataFrame:
+    """Return residuals per range of VMAF, in VMAF points."""
+    return pd.DataFrame(
+        {
+            "VMAF": f"{row['low']} to {row['low'] + 10}",
+            "rows": f"{row['rows']:,}",
+            "bias": text(row["bias"], "+.3f"),
+            "RMSE": text(row["rmse"], ".3f"),
+            "5 % to 95 %": f"{row['p05']:+.2f} to {row['p95']:+.2f}",
+        }
+        for row in loso["calibration"]
+    )
+
+
+def frames_table(frames: pd.DataFrame) -> pd.DataFrame:
+    """Return single rows with features and residual, rounded for reading."""
+    shown = frames.rename(columns={"frame_index": "frame"}).copy()
+    for column in shown.select_dtypes("number").columns:
+        digits = 0 if column == "frame" else 3
+        shown[column] = [f"{value:.{digits}f}" for value in shown[column]]
+    return shown
+
+
+def transfer_table(transfer: Mapping[str, Any]) -> pd.DataFrame:
+    """Return the cost of an unseen codec per scheme and answer, in VMAF points."""
+    return pd.DataFrame(
+        {
+            "situation": scheme,
+            "answer": {"ours": "ours", "reference": "reference recipe"}[answer],
+            "mean RMSE": text(row["rmse"], ".2f"),
+            "95 % interval": _interval((row["rmse_low"], row["rmse_high"]), ".2f"),
+            "mean |bias|": text(row["abs_bias"], ".2f"),
+            "worst RMSE": f"{text(row['worst_rmse'], '.2f')} ({row['worst_set']})",
+        }
+        for scheme, answers in transfer["headline"].items()
+        for answer, row in answers.items()
+    )
+
+
+def transfer_matrix(transfer: Mapping[str, Any], answer: str, column: str) -> pd.DataFrame:
+    """Return a figure for every codec trained on alone (rows) and scored (columns)."""
+    pairs = pd.DataFrame(transfer["pairs"])
+    own = pairs[(pairs["scheme"] == "train on one codec") & (pairs["answer"] == answer)]
+    matrix = own.pivot_table(index="trained_on", columns="scored_on", values=column)
+    order = transfer["encoders"]
+    return matrix.loc[order, order]
+
+
+def ablation_table(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """Return mean and worst figures per variant; RMSE in VMAF points."""
+    return pd.DataFrame(
+        {
+            "choice": row["choice"],
+            "variant": row["name"],
+            "mean RMSE": text(row["rmse"], ".4g"),
+            "95 % interval": _interval((row["low"], row["high"]), ".3g"),
+            "worst RMSE": text(row["worst_rmse"], ".4g"),
+            "mean PLCC": text(row["plcc"], ".5f"),
+            "worst PLCC": text(row["worst_plcc"], ".5f"),
+        }
+        for row in rows
+    )
+
+
+def recommendation(ablation: Mapping[str, Any]) -> str:
+    """Return what the ablation supports, in one sentence with its figures."""
+    default, *others = ablation["rows"]
+    best = min(others, key=lambda row: row["rmse"])
+    figures = f"{best['rmse']:.3f} against {default['rmse']:.3f} VMAF points"
+    if best["rmse"] >= default["rmse"]:
+        return f"Keep the recipe: no single change lowers the mean RMSE ({figures} at best)."
+    if best["low"] <= default["rmse"] <= best["high"]:
+        return (
+            f"The lowest mean RMSE is that of '{best['name']}' ({figures}), but the interval over "
+            "sources holds both: on these clips nothing decides between them."
+        )
+    return (
+        f"'{best['name']}' lowers the mean RMSE ({figures}) beyond what the sources' spread hides."
+    )

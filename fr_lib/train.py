@@ -57,6 +57,9 @@ class Recipe:
     epochs : int
     schedule : {"constant", "cosine"}
         "cosine" lets the rate fall to 0 over the model's own steps.
+    fold_constants : bool
+        Make codec-block columns that were constant in training powerless afterwards
+        (:func:`fold_constant_columns`). The reference code does not.
     """
 
     name: str = "adr0319"
@@ -67,6 +70,7 @@ class Recipe:
     batch: int = 32
     epochs: int = 200
     schedule: str = "constant"
+    fold_constants: bool = True
 
     def __post_init__(self) -> None:
         for name in ("hidden", "batch", "epochs"):
@@ -99,7 +103,7 @@ class Recipe:
 # stands beside the default's and never in its place.
 RECIPES = {
     "adr0319": Recipe(),
-    "reference": Recipe(name="reference", dropout=0.1),
+    "reference": Recipe(name="reference", dropout=0.1, fold_constants=False),
     "tuned": Recipe(name="tuned", lr=2e-3, schedule="cosine"),
 }
 
@@ -416,7 +420,7 @@ def _train_batch(
                 stack = stack.first(active)
                 net = _Net(stack, scalers[:active], recipe, generators)
     return [
-        Trained(fold_constant_columns(m.cpu(), x, job), s, job.columns, loss)
+        Trained(_finished(m.cpu(), x, job, recipe), s, job.columns, loss)
         for m, job, s, loss in zip(models, jobs, scalers, losses, strict=True)
     ]
 
@@ -521,6 +525,10 @@ class _Net:
     def last_loss(self) -> Tensor:
         """Return the MSE of the last step, (models,)."""
         return (self.residual.square() * self.weight).sum(dim=(1, 2))
+
+
+def _finished(model: FRRegressor, table: Tensor, job: Job, recipe: Recipe) -> FRRegressor:
+    return fold_constant_columns(model, table, job) if recipe.fold_constants else model
 
 
 def fold_constant_columns(model: FRRegressor, table: Tensor, job: Job) -> FRRegressor:

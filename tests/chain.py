@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,11 +40,14 @@ class Done:
         return self.path / "book" / "_build" / "html" / f"{name}.html"
 
 
-def python(*arguments: str | Path, path: Path = ROOT) -> Done:
-    """Run ``python -m ...`` in the project's folder."""
+def python(
+    *arguments: str | Path, path: Path = ROOT, environment: Mapping[str, str] | None = None
+) -> Done:
+    """Run ``python -m ...`` in the project's folder; `path` is where its results will be."""
     ended = subprocess.run(
         [sys.executable, "-m", *map(str, arguments)],
         cwd=ROOT,
+        env=os.environ | (environment or {}),
         capture_output=True,
         text=True,
         check=False,
@@ -99,3 +105,20 @@ def run_alone(folder: Path, corpus: Path, *, epochs: int) -> list[Done]:
         )
         for name in NOTEBOOKS
     ]
+
+
+def run_nbval(copy: Path, executed: Path) -> Done:
+    """Run the executed notebooks of :func:`run_alone` once more, under nbval, in another folder."""
+    folder = copy / executed.name
+    shutil.copytree(executed, folder)
+    for notebook in folder.glob("*.ipynb"):
+        text = notebook.read_text()
+        notebook.write_text(text.replace(json.dumps(str(executed))[1:-1], str(folder)))
+    (copy / "pytest.ini").write_text("[pytest]\n")
+    # nbval starts kernels beside the notebook, and has no option for it.
+    return python(
+        *("pytest", "-q", "--nbval-lax", "--nbval-current-env", "-p", "no:cacheprovider"),
+        *("-c", copy / "pytest.ini", *(folder / f"{name}.ipynb" for name in NOTEBOOKS)),
+        path=folder,
+        environment={"PYTHONPATH": str(ROOT)},
+    )

@@ -12,7 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from chain import ROOT, Done, run_alone, run_hopeless, run_nvenc, run_smoke, tree
+from chain import ROOT, Done, run_alone, run_hopeless, run_nbval, run_nvenc, run_smoke, tree
 
 from fr_lib.run import smoke_corpus
 from fr_lib.rundir import RunDir
@@ -29,12 +29,17 @@ def runs(tmp_path_factory, shipped_before) -> Iterator[dict[str, Future]]:
     base: Path = tmp_path_factory.mktemp("runs")
     corpus = smoke_corpus(RunDir(base / "corpus"))
     with ThreadPoolExecutor(2) as pool:
-        yield {
+        started = {
             "smoke": pool.submit(run_smoke, base / "smoke"),
+            "alone": pool.submit(run_alone, base / "alone", corpus, epochs=20),
             "hopeless": pool.submit(run_hopeless, base / "hopeless"),
             "nvenc": pool.submit(run_nvenc, base / "nvenc"),
-            "alone": pool.submit(run_alone, base / "alone", corpus, epochs=20),
         }
+        executed = started["alone"]
+        started["checked"] = pool.submit(
+            lambda: run_nbval(base / "again", executed.result()[0].path)
+        )
+        yield started
 
 
 @pytest.fixture(scope="session")
@@ -50,6 +55,12 @@ def hopeless(runs) -> Done:
 @pytest.fixture(scope="session")
 def nvenc(runs) -> Done:
     return runs["nvenc"].result()
+
+
+@pytest.fixture(scope="session")
+def checked(runs) -> Done:
+    """What nbval says of the notebooks of `alone`."""
+    return runs["checked"].result()
 
 
 @pytest.fixture(scope="session")

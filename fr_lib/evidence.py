@@ -1,0 +1,132 @@
+"""Results that take minutes, kept with the stamps of what made them.
+
+Chapters on transfer and on the price of each choice need hundreds of models. ``--profile full``
+measures them into the run directory; for the corpus that ships they are kept under ``data/``, so
+that a quick run can show them. A result whose corpus, recipe or code is not that of the run is not
+shown: the page says what differs instead.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from fr_lib.errors import ArtefactError, say
+from fr_lib.files import read_json, write_json
+from fr_lib.rundir import RunDir, plain
+
+ROOT = Path(__file__).resolve().parent.parent
+STORE = ROOT / "data" / "evidence"
+REMEDY = "make book PROFILE=full"
+# What decides the figures; a change in any of these files makes stored results stale.
+CODE = ("schema", "corpus", "teacher", "model", "train", "evaluate", "transfer", "ablation")
+
+
+def code_sha256() -> str:
+    """Return one hash over the modules that decide the figures."""
+    digest = hashlib.sha256()
+    for name in CODE:
+        digest.update((ROOT / "fr_lib" / f"{name}.py").read_bytes())
+    return digest.hexdigest()
+
+
+def stamps(run: RunDir) -> dict[str, Any]:
+    """Return what a result must have been made of to belong to this run."""
+    loso = run.read("loso.json")
+    return {
+        "corpus_sha256": loso["corpus_sha256"],
+        "recipe": loso["recipe"],
+        "seed": loso["seeds"][0],
+        "code_sha256": code_sha256(),
+    }
+
+
+def stored(run: RunDir) -> Path:
+    """Return the folder where results for the run's corpus are kept in the project."""
+    return STORE / run.read("loso.json")["corpus_sha256"][:12]
+
+
+def find(run: RunDir, name: str) -> dict[str, Any] | None:
+    """Return the stored result `name` if its stamps are this run's, else None."""
+    wanted = stamps(run)
+    for path in (run / "evidence" / f"{name}.json", stored(run) / f"{name}.json"):
+        if path.is_file():
+            data = read_json(path, made_by=REMEDY)
+            if data["stamps"] == wanted:
+                return data
+    return None
+
+
+def evidence(
+    run: RunDir, name: str, measure: Callable[[], Mapping[str, Any]] | None
+) -> dict[str, Any]:
+    """Return the result `name` of this run: measured now, or found with matching stamps.
+
+    Parameters
+    ----------
+    run : RunDir
+    name : str
+    measure : callable or None
+        Measures it; without, the run directory and then the project's store are searched.
+
+    Raises
+    ------
+    ArtefactError
+        If there is no result with this run's stamps.
+    """
+    if measure is not None:
+        return record(run, name, measure())
+    data = find(run, name)
+    if data is None:
+        raise ArtefactError(say(name, why_missing(run, name), "matching stamps", REMEDY))
+    return data
+
+
+def record(run: RunDir, name: str, data: Mapping[str, Any]) -> dict[str, Any]:
+    """Write a result with this run's stamps into the run directory, and return it."""
+    stamped = plain(dict(data)) | {"stamps": stamps(run)}
+    write_json(run / "evidence" / f"{name}.json", stamped)
+    return stamped
+
+
+def why_missing(run: RunDir, name: str) -> str:
+    """Return what keeps a result from being shown, for its page."""
+    path = stored(run) / f"{name}.json"
+    if not path.is_file():
+        return "not measured for this corpus"
+    wanted, found = stamps(run), read_json(path, made_by=REMEDY)["stamps"]
+    differs = [key.removesuffix("_sha256") for key in wanted if found.get(key) != wanted[key]]
+    return f"stored results are of another {', '.join(differs)}"
+
+
+def seed_folds(run: RunDir, folds: pd.DataFrame) -> pd.DataFrame:
+    """Return LOSO folds of several seeds: those of this run, or with stored ones of other seeds.
+
+    Parameters
+    ----------
+    folds : DataFrame
+        ``folds.parquet`` of the run. With several seeds they are recorded for later runs.
+    """
+    if folds["seed"].nunique() > 1:
+        record(run, "seeds", {"folds": folds})
+        return folds
+    known = find(run, "seeds")
+    if known is None:
+        return folds
+    others = pd.DataFrame(known["folds"]).query("seed not in @folds.seed")
+    return pd.concat([folds, others], ignore_index=True)
+
+
+def keep(run: RunDir) -> list[Path]:
+    """Copy the run's results into the project's store; return what was written."""
+    source = run / "evidence"
+    if not source.is_dir():
+        return []
+    target = stored(run)
+    target.mkdir(parents=True, exist_ok=True)
+    return [Path(shutil.copy(path, target)) for path in sorted(source.glob("*.json"))]

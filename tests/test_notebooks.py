@@ -1,0 +1,266 @@
+"""The four notebooks: how they are written, and what they give on a tiny corpus."""
+
+from __future__ import annotations
+
+import ast
+import re
+from functools import cache
+from pathlib import Path
+
+import nbformat
+import papermill
+import pytest
+from chain import NOTEBOOKS, ROOT
+
+from fr_lib.files import read_json, sha256_of
+from fr_lib.rundir import RunDir
+
+# Jupyter's own packages warn of each other's future; nothing of ours may.
+pytestmark = pytest.mark.filterwarnings("ignore:::(nbformat|papermill|nbclient|jupyter_).*")
+
+MAX_CELLS, MAX_CELL_LINES, MAX_CODE_LINES = 18, 12, 80
+PARAMETER = re.compile(r"(\w+): (str|int|float|bool) = ([^=#]+)  # ([^=]+)")
+
+
+def source(name: str) -> Path:
+    return ROOT / "notebooks" / f"{name}.ipynb"
+
+
+@cache
+def notebook(name: str) -> nbformat.NotebookNode:
+    return nbformat.read(source(name), as_version=4)
+
+
+def code_cells(name: str) -> list[nbformat.NotebookNode]:
+    return [cell for cell in notebook(name).cells if cell.cell_type == "code"]
+
+
+def tags(cell: nbformat.NotebookNode) -> set[str]:
+    return set(cell.metadata.get("tags", []))
+
+
+def parameters_cell(name: str) -> nbformat.NotebookNode:
+    (cell,) = [cell for cell in code_cells(name) if "parameters" in tags(cell)]
+    return cell
+
+
+each = pytest.mark.parametrize("name", NOTEBOOKS)
+
+
+# --- how they are written
+
+
+def test_these_are_all_notebooks_there_are():
+    assert sorted(p.stem for p in (ROOT / "notebooks").glob("*.ipynb")) == [*NOTEBOOKS]
+
+
+@each
+def test_parameters_are_typed_literals_with_a_comment(name):
+    lines = parameters_cell(name).source.splitlines()
+    assert lines
+    for line in lines:
+        match = PARAMETER.fullmatch(line)
+        assert match, f"papermill would not see it whole: {line}"
+        assert type(ast.literal_eval(match[3])).__name__ == match[2]
+
+
+@each
+def test_papermill_sees_every_parameter(name):
+    seen = papermill.inspect_notebook(str(source(name)))
+    declared = [PARAMETER.fullmatch(x) for x in parameters_cell(name).source.splitlines()]
+    assert {k: (v["inferred_type_name"], v["default"], v["help"]) for k, v in seen.items()} == {
+        match[1]: (match[2], match[3], match[4]) for match in declared
+    }
+
+
+@each
+def test_a_parameter_means_the_same_in_every_notebook(name):
+    others = {
+        PARAMETER.fullmatch(x)[1]: PARAMETER.fullmatch(x)[3]
+        for n in NOTEBOOKS
+        for x in parameters_cell(n).source.splitlines()
+    }
+    for line in parameters_cell(name).source.splitlines():
+        assert others[PARAMETER.fullmatch(line)[1]] == PARAMETER.fullmatch(line)[3]
+
+
+@each
+def test_a_notebook_is_short(name):
+    lines = [len(cell.source.splitlines()) for cell in code_cells(name)]
+    assert len(notebook(name).cells) <= MAX_CELLS
+    assert max(lines) <= MAX_CELL_LINES
+    assert sum(lines) <= MAX_CODE_LINES
+
+
+@each
+def test_cells_hold_no_logic(name):
+    for cell in code_cells(name):
+        assert not re.search(r"^\s*[!%]", cell.source, re.MULTILINE)
+        banned = (ast.FunctionDef, ast.ClassDef, ast.Lambda, ast.For, ast.While, ast.Try, ast.If)
+        found = [node for node in ast.walk(ast.parse(cell.source)) if isinstance(node, banned)]
+        assert not found, ast.unparse(found[0])
+
+
+@each
+def test_nothing_is_imported_that_a_reader_would_have_to_look_up(name):
+    allowed = {"fr_lib", "pandas", "matplotlib", "IPython", "myst_nb"}
+    for cell in code_cells(name):
+        for node in ast.walk(ast.parse(cell.source)):
+            if isinstance(node, ast.Import):
+                assert {alias.name.split(".")[0] for alias in node.names} <= allowed
+            elif isinstance(node, ast.ImportFrom):
+                assert node.module.split(".")[0] in allowed
+
+
+@each
+def test_the_sources_hold_no_results(name):
+    for cell in code_cells(name):
+        assert cell.outputs == []
+        assert cell.execution_count is None
+    assert "widgets" not in notebook(name).metadata
+
+
+@each
+def test_only_known_tags_are_used(name):
+    used = {tag for cell in notebook(name).cells for tag in tags(cell)}
+    assert used <= {"parameters", "hide-input", "remove-cell"}
+
+
+@each
+def test_prose_holds_no_number_that_could_be_a_result(name):
+    for cell in notebook(name).cells:
+        if cell.cell_type == "markdown":
+            text = re.sub(r"\{glue:text\}`\w+`", "", cell.source)
+            # Names: v1, v3, VMAF v0.6.1, 01_corpus_audit; shapes: 12-slot, 18-D; fixed points of
+            # the VMAF scale.
+            text = re.sub(r"\bv[\d.]+\d|\bv\d|\b0\d_\w+|\b\d+-(slot|D)\b|VMAF 100 and", "", text)
+            text = re.sub(r"at 0, where", "", text)
+            assert not re.search(r"\d", text), text
+
+
+@each
+def test_every_glued_name_is_glued_in_that_notebook(name):
+    shown = {m for c in notebook(name).cells for m in re.findall(r"\{glue:text\}`(\w+)`", c.source)}
+    glued = {m for c in code_cells(name) for m in re.findall(r'\bglue\("(\w+)"', c.source)}
+    assert shown == glued
+
+
+def test_a_name_is_glued_once_in_the_book():
+    glued = [
+        m for n in NOTEBOOKS for c in code_cells(n) for m in re.findall(r'glue\("(\w+)', c.source)
+    ]
+    assert len(glued) == len(set(glued))
+
+
+@each
+def test_cells_have_stable_ids(name):
+    ids = [cell.id for cell in notebook(name).cells]
+    assert ids == [f"{name[:2]}-{i:02d}" for i in range(len(ids))]
+
+
+@each
+def test_it_starts_with_a_title_and_a_question(name):
+    first, *_ = notebook(name).cells
+    assert first.cell_type == "markdown"
+    assert re.match(r"# \w.*\n\n\*\*Question\.\*\* .*\?", first.source)
+
+
+# --- what they give
+
+
+def glued(path: Path) -> dict[str, str]:
+    """Return the values that an executed notebook glued, as text."""
+    mime = "application/papermill.record/text/plain"
+    cells = [c for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code"]
+    return {
+        output.metadata["scrapbook"]["name"]: str(ast.literal_eval(output.data[mime]))
+        for cell in cells
+        for output in cell.outputs
+        if mime in output.get("data", {})
+    }
+
+
+def test_the_audit_shows_what_its_file_says(smoke):
+    facts, shown = smoke.json("audit.json"), glued(smoke.path / "notebooks/01_corpus_audit.ipynb")
+    assert shown["n_kept"] == f"{facts['identity']['n_rows_kept']:,}" == "480"
+    assert shown["n_trained"] == str(len(facts["trained_slots"])) == "3"
+    assert shown["n_disagree"] == str(facts["teacher_check"]["n_disagree"]) == "0"
+
+
+def test_loso_shows_what_its_file_says(smoke):
+    shown = glued(smoke.path / "notebooks/02_loso.ipynb")
+    figures = smoke.json("loso.json")["arms"]["v3"]["summary"]
+    assert shown["mean_plcc"] == f"{figures['mean_plcc']:.5f}"
+    assert shown["mean_rmse"] == f"{figures['mean_rmse']:.3f}"
+    assert shown["worst_source"] == figures["worst_source"]
+
+
+def test_the_gate_shows_what_its_file_says(smoke, hopeless):
+    said = [
+        (run.json("gate.json")["gate_passed"], glued(run.path / "notebooks/03_gate.ipynb"))
+        for run in (smoke, hopeless)
+    ]
+    assert [passed for passed, _ in said] == [True, False]
+    assert "passed" in said[0][1]["verdict"]
+    assert "failed (mean LOSO PLCC" in said[1][1]["verdict"]
+    assert "v3 retrain pending" in said[1][1]["verdict"]
+
+
+def test_export_shows_what_its_file_says(smoke):
+    facts, shown = smoke.json("export.json"), glued(smoke.path / "notebooks/04_export.ipynb")
+    assert shown["parity_rows"] == f"{facts['parity']['rows']:,}"
+    assert shown["opset"] == str(facts["facts"]["opset"]) == "17"
+    assert (
+        shown["kib"] == f"{(smoke.path / 'model/fr_regressor_v3.onnx').stat().st_size / 1024:.0f}"
+    )
+
+
+def test_the_injected_cell_documents_every_parameter(smoke):
+    for name in NOTEBOOKS:
+        executed = nbformat.read(smoke.path / "notebooks" / f"{name}.ipynb", as_version=4)
+        (cell,) = [c for c in executed.cells if "injected-parameters" in tags(c)]
+        declared = [PARAMETER.fullmatch(x)[1] for x in parameters_cell(name).source.splitlines()]
+        assert re.findall(r"^(\w+) = ", cell.source, re.MULTILINE) == declared
+
+
+# --- each one alone
+
+
+def test_each_runs_alone_through_plain_papermill(alone):
+    assert [step.code for step in alone] == [0] * len(NOTEBOOKS), [step.err for step in alone]
+
+
+def test_alone_or_in_a_run_the_model_has_the_same_bytes(smoke, alone):
+    one, other = smoke.json("export.json"), alone[-1].json("export.json")
+    assert one["corpus_sha256"] == other["corpus_sha256"]
+    assert one["facts"] == other["facts"]
+    assert sha256_of(alone[-1].path / "model/fr_regressor_v3.onnx") == one["facts"]["sha256"]
+
+
+def test_the_evidence_is_the_same_too(smoke, alone):
+    assert smoke.json("loso.json")["arms"] == alone[1].json("loso.json")["arms"]
+
+
+def test_nbval_runs_the_executed_copies_again(checked):
+    assert checked.code == 0, checked.out
+    # The injected cell comes on top of each notebook's own.
+    cells = sum(len(code_cells(name)) + 1 for name in NOTEBOOKS)
+    assert f"{cells} passed" in checked.out
+
+
+def test_03_alone_ends_with_an_error_when_the_gate_fails(hopeless, tmp_path, monkeypatch):
+    run = RunDir(tmp_path / hopeless.path.name)
+    run.path.mkdir()
+    for name in ("audit.json", "loso.json", "folds.parquet"):
+        (run / name).write_bytes((hopeless.path / name).read_bytes())
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(papermill.PapermillExecutionError, match="GateFailed") as stopped:
+        papermill.execute_notebook(
+            source("03_gate"),
+            tmp_path / "out.ipynb",
+            parameters={"run_dir": str(run.path)},
+            progress_bar=False,
+        )
+    assert stopped.value.ename == "GateFailed"
+    assert "v3 retrain pending" in stopped.value.evalue
+    assert read_json(run / "gate.json", made_by="03_gate")["gate_passed"] is False

@@ -1,0 +1,335 @@
+"""The strict runner: what it accepts, what a failure leaves behind, and whole runs."""
+
+from __future__ import annotations
+
+import shutil
+
+import nbformat
+import pytest
+from chain import NOTEBOOKS, ROOT, hopeless_table, python, tree
+from nbformat.v4 import new_code_cell, new_notebook
+
+from fr_lib import run as runner
+from fr_lib.corpus import write_table
+from fr_lib.errors import ArtefactError, InputError
+from fr_lib.files import write_json
+from fr_lib.registry import verify
+from fr_lib.run import NotebookFailed, declared_parameters, parse_settings, run_notebook
+from fr_lib.rundir import ARTEFACTS, RunDir
+
+# Jupyter's own packages warn of each other's future; nothing of ours may.
+pytestmark = pytest.mark.filterwarnings("ignore:::(nbformat|papermill|nbclient|jupyter_).*")
+
+
+# --- settings
+
+
+def test_the_declared_parameters_are_the_notebooks_defaults():
+    assert declared_parameters("02_loso") == {
+        "run_dir": "runs/shipped",
+        "recipe_name": "adr0319",
+        "epochs": 200,
+        "seed": 0,
+        "seeds": 1,
+        "device": "auto",
+    }
+
+
+def test_settings_take_the_type_of_the_default():
+    assert parse_settings(["epochs=3", "recipe_name=tuned", "device=7"]) == {
+        "epochs": 3,
+        "recipe_name": "tuned",
+        "device": "7",
+    }
+
+
+def test_no_settings_are_fine():
+    assert parse_settings([]) == {}
+
+
+def test_a_value_may_hold_an_equals_sign_or_be_empty():
+    assert parse_settings(["reference=a=b"]) == {"reference": "a=b"}
+    assert parse_settings(["reference="]) == {"reference": ""}
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("corpsu=x", "'corpsu' is no parameter of any notebook; .*did you mean 'corpus'"),
+        ("epoch=3", "did you mean 'epochs'"),
+        ("=3", "is no parameter"),
+        ("epochs", "'epochs'; allowed: key=value"),
+        ("epochs=", "--set epochs: ''; allowed: int"),
+        ("epochs=many", "--set epochs: 'many'; allowed: int; like 200"),
+        ("epochs=1.5", "allowed: int"),
+        ("epochs=True", "allowed: int"),
+        ("epochs=__import__('os')", "allowed: int"),
+        ("corpus=x", "'corpus' is set by the run; .*use --corpus"),
+        ("run_dir=x", "use --run-dir"),
+        ("stop_on_fail=True", "always carries the verdict on"),
+    ],
+)
+def test_a_setting_that_does_not_fit_is_refused(setting, message):
+    with pytest.raises(InputError, match=message):
+        parse_settings([setting])
+
+
+# --- one notebook
+
+
+@pytest.fixture(autouse=True)
+def _in_the_project(monkeypatch):
+    monkeypatch.chdir(ROOT)
+
+
+def copies(run: RunDir) -> set[str]:
+    return {file.name for file in (run / "notebooks").glob("*")}
+
+
+def copy_of(done, folder) -> RunDir:
+    """Return a run directory of the same id with the files that the notebooks share."""
+    run = RunDir(folder / done.path.name)
+    run.path.mkdir(parents=True)
+    for name in ARTEFACTS:
+        shutil.copy(done.path / name, run.path)
+    shutil.copytree(done.path / "model", run / "model")
+    shutil.copytree(done.path / "notebooks", run / "notebooks")
+    (run / "book").mkdir()
+    (run / "book" / "index.html").write_text("the card of an earlier run")
+    return run
+
+
+def refused(name: str, run: RunDir, **settings) -> NotebookFailed:
+    with pytest.raises(NotebookFailed) as stopped:
+        run_notebook(name, run, {"run_dir": str(run.path)} | settings)
+    return stopped.value
+
+
+def assert_nothing_later_is_left(name: str, run: RunDir) -> None:
+    assert {n for n, writer in ARTEFACTS.items() if writer > name and (run / n).exists()} == set()
+    assert copies(run) == {f"{n}.ipynb" for n in NOTEBOOKS if n < name} | {f"{name}.failed.ipynb"}
+    assert not list((run / "model").glob("*"))
+    assert not (run / "book").exists()
+
+
+def test_01_refuses_a_corpus_that_is_not_there(smoke, tmp_path):
+    run = copy_of(smoke, tmp_path)
+    failure = refused("01_corpus_audit", run, corpus=str(tmp_path / "nowhere.jsonl"))
+    assert failure.exit_code == 2
+    assert "nowhere.jsonl" in str(failure)
+    assert_nothing_later_is_left("01_corpus_audit", run)
+    assert not (run / "audit.json").exists()
+
+
+def test_02_refuses_to_start_without_the_audit(smoke, tmp_path):
+    run = copy_of(smoke, tmp_path)
+    (run / "audit.json").unlink()
+    failure = refused("02_loso", run)
+    assert failure.exit_code == 2
+    assert "audit.json: missing" in str(failure)
+    assert "run 01_corpus_audit first" in str(failure)
+    assert_nothing_later_is_left("02_loso", run)
+
+
+def test_03_refuses_evidence_of_another_corpus(smoke, nvenc, tmp_path):
+    run = copy_of(smoke, tmp_path)
+    stamp = {"run_id": run.run_id}
+    write_json(run / "audit.json", nvenc.json("audit.json") | stamp)
+    failure = refused("03_gate", run)
+    assert failure.exit_code == 2
+    assert "loso.json: corpus_sha256" in str(failure)
+    assert "run 02_loso again" in str(failure)
+    assert_nothing_later_is_left("03_gate", run)
+
+
+def test_04_refuses_rows_that_were_not_audited(smoke, tmp_path):
+    run = copy_of(smoke, tmp_path)
+    run.read_table("corpus.parquet").iloc[1:].to_parquet(run / "corpus.parquet", index=False)
+    failure = refused("04_export", run)
+    assert failure.exit_code == 2
+    assert "not those that were audited" in str(failure)
+    assert_nothing_later_is_left("04_export", run)
+
+
+def test_03_keeps_its_verdict_when_it_stops_on_a_failed_gate(hopeless, tmp_path):
+    run = copy_of(hopeless, tmp_path)
+    failure = refused("03_gate", run, stop_on_fail=True)
+    assert failure.exit_code == 1
+    assert "GateFailed" in str(failure)
+    assert "mean LOSO PLCC is -" in str(failure)
+    assert run.read("gate.json")["gate_passed"] is False
+    assert_nothing_later_is_left("03_gate", run)
+
+
+def test_a_failed_copy_goes_when_the_notebook_succeeds(hopeless, tmp_path):
+    run = copy_of(hopeless, tmp_path)
+    (run / "notebooks" / "03_gate.failed.ipynb").touch()
+    settings = {"run_dir": str(run.path), "stop_on_fail": False, "epochs": 7}
+    assert run_notebook("03_gate", run, settings) == run / "notebooks" / "03_gate.ipynb"
+    assert copies(run) == {"01_corpus_audit.ipynb", "02_loso.ipynb", "03_gate.ipynb"}
+
+
+@pytest.fixture
+def written(tmp_path, monkeypatch):
+    """Return a function that puts cells in the place of a notebook, and its run directory."""
+
+    def write(*cells: str, parameters: str = 'run_dir: str = "runs/x"  # where') -> RunDir:
+        first = new_code_cell(parameters, metadata={"tags": ["parameters"]})
+        kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
+        notebook = new_notebook(
+            cells=[first, *map(new_code_cell, cells)], metadata={"kernelspec": kernel}
+        )
+        nbformat.write(notebook, tmp_path / "odd.ipynb")
+        monkeypatch.setattr(runner, "notebook_path", lambda name: tmp_path / "odd.ipynb")
+        run = RunDir(tmp_path / "run")
+        run.path.mkdir()
+        return run
+
+    return write
+
+
+def test_a_killed_kernel_is_a_failure(written):
+    run = written("import os, signal", "os.kill(os.getpid(), signal.SIGKILL)", "1 + 1")
+    failure = refused("01_corpus_audit", run)
+    assert failure.exit_code == 1
+    assert "DeadKernelError" in str(failure)
+    assert copies(run) == {"01_corpus_audit.failed.ipynb"}
+
+
+def test_a_notebook_that_leaves_early_is_a_failure(written):
+    run = written("import sys", "sys.exit(0)", "1 + 1")
+    failure = refused("01_corpus_audit", run)
+    assert failure.exit_code == 1
+    assert "1 of 4 cells did not run" in str(failure)
+    assert copies(run) == {"01_corpus_audit.failed.ipynb"}
+
+
+def test_a_fault_of_the_code_names_notebook_cell_and_message(written):
+    run = written("x = 1", "x / 0")
+    failure = refused("01_corpus_audit", run)
+    assert failure.exit_code == 1
+    assert "01_corpus_audit, cell 4: ZeroDivisionError: division by zero" in str(failure)
+    assert "01_corpus_audit.failed.ipynb" in str(failure)
+
+
+@pytest.mark.parametrize("tags", [[], ["parameters", "parameters"]])
+def test_a_notebook_has_one_parameters_cell(tags, tmp_path, monkeypatch):
+    cells = [new_code_cell("a: int = 1  # a", metadata={"tags": [tag]}) for tag in tags]
+    nbformat.write(new_notebook(cells=cells), tmp_path / "odd.ipynb")
+    monkeypatch.setattr(runner, "notebook_path", lambda name: tmp_path / "odd.ipynb")
+    with pytest.raises(ArtefactError, match=f"{len(tags)} cells tagged 'parameters'"):
+        declared_parameters("odd")
+
+
+# --- whole runs
+
+
+def test_a_run_that_passes_ends_with_0_and_says_where_to_look(smoke):
+    assert smoke.code == 0, smoke.err
+    figures = smoke.json("loso.json")["arms"]["v3"]["summary"]
+    lines = smoke.out.splitlines()[-4:]
+    assert lines == [
+        "gate:  PASSED",
+        f"LOSO:  mean PLCC {figures['mean_plcc']:.5f}, worst PLCC {figures['min_plcc']:.5f} "
+        f"({figures['worst_source']}), mean RMSE {figures['mean_rmse']:.3f} VMAF points",
+        f"model: {smoke.path / 'model'}",
+        f"open:  {smoke.page()}",
+    ]
+    assert smoke.page().is_file()
+
+
+def test_every_file_of_a_run_carries_its_stamp(smoke):
+    stamps = [
+        (facts["run_id"], facts["corpus_sha256"])
+        for facts in map(smoke.json, ("audit.json", "loso.json", "gate.json", "export.json"))
+    ]
+    assert set(stamps) == {("smoke", stamps[0][1])}
+    assert len(stamps[0][1]) == 64
+
+
+def test_a_finished_run_leaves_no_scratch_files(smoke, hopeless):
+    for done in (smoke, hopeless):
+        names = {file.name for file in done.path.rglob("*") if "_build" not in file.parts}
+        assert not {n for n in names if "progress" in n or "failed" in n or n.startswith(".")}
+        assert copies(RunDir(done.path)) == {f"{name}.ipynb" for name in NOTEBOOKS}
+
+
+def test_progress_is_shown_for_each_step(smoke):
+    for step in (*NOTEBOOKS, "book"):
+        assert f"{step}: 100%" in smoke.err
+
+
+def test_a_smoke_run_leaves_model_alone(smoke, shipped_before):
+    assert tree(ROOT / "model") == shipped_before
+
+
+def test_a_smoke_run_is_never_released(smoke, tmp_path):
+    ended = python("fr_lib", "release", "--run-dir", smoke.path, "--model-dir", tmp_path / "tiny")
+    assert ended.code == 2
+    assert "synthetic" in ended.err
+    assert not (tmp_path / "tiny").exists()
+
+
+def test_a_smoke_model_says_what_it_is(smoke):
+    card = smoke.json("model/fr_regressor_v3.json")
+    assert (card["gate_passed"], card["training"]["smoke"]) == (True, True)
+    assert verify(smoke.path / "model") == []
+
+
+def test_a_failed_gate_ends_with_1_and_leaves_its_audit_trail(hopeless):
+    assert hopeless.code == 1, hopeless.err
+    assert "gate:  FAILED (mean LOSO PLCC, worst source PLCC)" in hopeless.out
+    assert "Traceback" not in hopeless.err
+    card = hopeless.json("model/fr_regressor_v3.json")
+    (row,) = hopeless.json("model/registry.json")["models"]
+    assert (card["gate_passed"], card["training"]["gate_passed"]) == (False, False)
+    assert (card["training"]["smoke"], row["smoke"]) == (True, True)
+    assert "v3 retrain pending" in card["notes"]
+    assert "v3 retrain pending" in row["notes"]
+    assert card["recipe"] | {"epochs": 2, "seed": 3} == card["recipe"]
+    assert verify(hopeless.path / "model") == []
+
+
+def test_a_failed_run_leaves_model_alone(hopeless, shipped_before):
+    assert tree(ROOT / "model") == shipped_before
+
+
+def test_the_verdict_of_a_run_is_its_exit_code(smoke, hopeless, nvenc):
+    for done in (smoke, hopeless, nvenc):
+        assert done.code == (0 if done.json("gate.json")["gate_passed"] else 1)
+
+
+def test_a_missing_corpus_ends_a_run_with_2_and_one_line(tmp_path):
+    run_dir = tmp_path / "run"
+    missing = tmp_path / "nowhere.jsonl"
+    ended = python("fr_lib", "run", "--corpus", missing, "--run-dir", run_dir)
+    assert ended.code == 2
+    assert "Traceback" not in ended.err
+    last = ended.err.strip().splitlines()[-1]
+    assert last.startswith("01_corpus_audit: ")
+    assert "nowhere.jsonl" in last
+    assert {file.name for file in (run_dir / "notebooks").iterdir()} == {
+        "01_corpus_audit.failed.ipynb"
+    }
+
+
+def test_a_whole_run_refuses_one_source(tmp_path):
+    """The second notebook stops the run, and what the first one wrote stays."""
+    table = hopeless_table()
+    write_table(table[table["src"] == "meadow"], tmp_path / "one.jsonl")
+    ended = python(
+        *("fr_lib", "run", "--no-book", "--set", "epochs=1"),
+        *("--corpus", tmp_path / "one.jsonl", "--run-dir", tmp_path / "run"),
+    )
+    assert ended.code == 2
+    assert "02_loso: LOSO: 1 source; allowed: 2 or more sources" in ended.err
+    assert (tmp_path / "run" / "audit.json").is_file()
+    assert copies(RunDir(tmp_path / "run")) == {"01_corpus_audit.ipynb", "02_loso.failed.ipynb"}
+
+
+def test_an_unknown_setting_ends_a_run_before_it_starts(tmp_path):
+    ended = python("fr_lib", "run", "--run-dir", tmp_path / "run", "--set", "corpsu=x")
+    assert ended.code == 2
+    assert "corpsu" in ended.err
+    assert "did you mean 'corpus'" in ended.err
+    assert not (tmp_path / "run").exists()
