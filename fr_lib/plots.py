@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from os.path import commonprefix
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -158,9 +157,8 @@ def _short(names: Sequence[str], limit: int = 26) -> list[str]:
     if max(map(len, names), default=0) <= limit:
         return list(names)
     if len(names) > 1:
-        head = len(commonprefix(names))
-        tails = [name[head:][::-1] for name in names]
-        tail = len(commonprefix(tails))
+        head = _shared(names)
+        tail = _shared([name[head:][::-1] for name in names])
         names = [
             "…" * (head > 0) + name[head : len(name) - tail] + "…" * (tail > 0) for name in names
         ]
@@ -169,6 +167,13 @@ def _short(names: Sequence[str], limit: int = 26) -> list[str]:
         name if short.count(name) == 1 else f"{name} ({short[: i + 1].count(name)})"
         for i, name in enumerate(short)
     ]
+
+
+def _shared(names: Sequence[str]) -> int:
+    """Return how many leading characters all names share."""
+    together = zip(*names, strict=False)
+    differ = (i for i, letters in enumerate(together) if len(set(letters)) > 1)
+    return next(differ, min(map(len, names)))
 
 
 def _cut(name: str, limit: int) -> str:
@@ -598,6 +603,8 @@ def plot_per_source(
 
 def _mark_not_finite(ax: Axes, rows: np.ndarray, edge: float, colour: str) -> None:
     """Draw crosses at one edge of the axes: a missing value must not look like a good one."""
+    if not len(rows):
+        return  # constrained layout would make room for a line without points
     ax.plot(
         np.full(len(rows), edge),
         rows,

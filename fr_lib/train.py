@@ -247,7 +247,7 @@ def train_many(
             results[i] = done
 
     # Batches are independent, so threads without any intra-op parallelism use the cores best, and
-    # sums are formed in one order whatever the number of cores.
+    # the same call on the same machine gives the same bytes.
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -25,6 +25,7 @@ from fr_lib.train import RECIPES, Job, Recipe, train_many
 
 LEAVE_ONE_OUT = "leave one codec out"
 ONE_CODEC = "train on one codec"
+EVERY_CODEC = "train on every codec"
 
 
 @dataclass(frozen=True)
@@ -40,18 +41,21 @@ class Plan:
         """Name of the row or column in a matrix."""
         if self.scheme == ONE_CODEC:
             return self.trained_on[0]
+        if self.scheme == EVERY_CODEC:
+            return "every codec"
         return f"all but {self.scored_on[0]}"
 
 
 def plans(encoders: Sequence[str]) -> list[Plan]:
-    """Return both schemes for the encoders of a corpus; InputError below two encoders."""
+    """Return all schemes for the encoders of a corpus; InputError below two encoders."""
     if len(encoders) < 2:
         raise InputError(
             say("transfer", f"{len(encoders)} encoder", "2 or more", "add rows of another encoder")
         )
     every = tuple(encoders)
     left = [Plan(LEAVE_ONE_OUT, tuple(e for e in every if e != x), (x,)) for x in every]
-    return left + [Plan(ONE_CODEC, (x,), every) for x in every]
+    alone = [Plan(ONE_CODEC, (x,), every) for x in every]
+    return [Plan(EVERY_CODEC, every, every), *left, *alone]
 
 
 def transfer(
@@ -113,9 +117,10 @@ def _predict_all(
         for source in corpus.sources()
     ]
     models = {}
-    # The codec-aware network answers for seen codecs only, and a left-out codec is never seen.
+    # The codec-aware network answers for seen codecs alone, the codec-blind one for the others.
     for arm, training in (("v1", recipe), ("v3", recipe), ("reference", _reference(recipe))):
-        wanted = [f for f in folds if arm != "v3" or f[0].scheme == ONE_CODEC]
+        skipped = {"v1": EVERY_CODEC, "v3": LEAVE_ONE_OUT}.get(arm)
+        wanted = [f for f in folds if f[0].scheme != skipped]
         columns = ARMS["v1" if arm == "v1" else "v3"]
         jobs = [Job(np.flatnonzero(rows), columns, seed) for _, _, rows in wanted]
         trained = train_many(table, vmaf, jobs, training, device, _named(progress, arm))
@@ -190,11 +195,10 @@ def _headline(scored: pd.DataFrame) -> dict[str, dict[str, Any]]:
 
 def _ladders(scored: pd.DataFrame) -> list[dict[str, Any]]:
     """Return mean score per source, encoder, quality value and answer: seen once, unseen once."""
-    # Seen: the one-codec network on its own codec. Unseen: the network that left this codec out.
-    own = scored[(scored["scheme"] == ONE_CODEC) & scored["seen"]]
-    left = scored[scored["scheme"] == LEAVE_ONE_OUT]
+    # Seen: the network of every codec. Unseen: the network that left this codec out.
+    shown = scored[scored["scheme"] != ONE_CODEC]
     keys = ["answer", "seen", "src", "encoder", "quality"]
-    means = pd.concat([own, left]).groupby(keys, sort=True)[["vmaf", "predicted"]].mean()
+    means = shown.groupby(keys, sort=True)[["vmaf", "predicted"]].mean()
     return means.reset_index().to_dict(orient="records")
 
 

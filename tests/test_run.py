@@ -200,7 +200,7 @@ def test_a_notebook_that_leaves_early_is_a_failure(written):
     run = written("import sys", "sys.exit(0)", "1 + 1")
     failure = refused("01_corpus_audit", run)
     assert failure.exit_code == 1
-    assert "1 of 4 cells did not run" in str(failure)
+    assert "1 of 5 cells did not run" in str(failure)
     assert copies(run) == {"01_corpus_audit.failed.ipynb"}
 
 

@@ -1,0 +1,326 @@
+"""The book of a run: what its pages say, and how they look in a browser."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+
+import nbformat
+import pytest
+from chain import NVENC_ONLY, ROOT, Done
+
+from fr_lib.book import build_book, number, page_values, render_page, stage_book, thousands
+from fr_lib.corpus import load_corpus
+from fr_lib.errors import ArtefactError
+from fr_lib.run import EVIDENCE, NOTEBOOKS
+from fr_lib.rundir import RunDir
+from fr_lib.schema import ENCODER_VOCAB_V3
+
+# Jupyter's own packages warn of each other's future; nothing of ours may.
+pytestmark = pytest.mark.filterwarnings("ignore:::(nbformat|jupyter_).*")
+
+CARD, AUDIT, LOSO = "index", "notebooks/01_corpus_audit", "notebooks/02_loso"
+GATE = "notebooks/03_gate"
+
+
+class Page(HTMLParser):
+    """Text of the article, one line per element, and what the page makes a browser fetch."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.text: list[str] = []
+        self.fetched: list[str] = []
+        self.open: list[str] = []
+        self.feed(path.read_text())
+
+    def handle_starttag(self, tag, attrs):
+        given = dict(attrs)
+        fetch = {"script": "src", "img": "src", "iframe": "src", "source": "src", "link": "href"}
+        if tag in fetch and given.get(fetch[tag]):
+            self.fetched.append(given[fetch[tag]])
+        if tag in ("article", "script", "style"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        if self.open and self.open[-1] == tag:
+            self.open.pop()
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] == "article" and data.strip():
+            self.text.append(" ".join(data.split()))
+
+    def __str__(self) -> str:
+        return " ".join(self.text)
+
+
+def pages(done: Done) -> list[Path]:
+    found = sorted(done.page().parent.glob("*.html")) + sorted(
+        (done.page().parent / "notebooks").glob("*.html")
+    )
+    assert len(found) > len(NOTEBOOKS) + len(EVIDENCE)
+    return found
+
+
+@pytest.fixture(scope="module")
+def card(smoke) -> str:
+    return str(Page(smoke.page(CARD)))
+
+
+@pytest.fixture(scope="module")
+def failed_card(hopeless) -> str:
+    return str(Page(hopeless.page(CARD)))
+
+
+# --- filling pages
+
+
+@pytest.mark.parametrize(
+    ("value", "digits", "shown"),
+    [
+        (0.99979, 5, "0.99979"),
+        (0, 2, "0.00"),
+        (None, 3, "not measured"),
+        (float("nan"), 3, "not measured"),
+        (float("inf"), 3, "not measured"),
+    ],
+)
+def test_a_figure_has_fixed_digits_or_words(value, digits, shown):
+    assert number(value, digits) == shown
+
+
+def test_counts_are_grouped():
+    assert (thousands(6864), thousands(12)) == ("6,864", "12")
+
+
+def test_a_name_that_no_file_has_stops_the_build():
+    with pytest.raises(Exception, match="'los' is undefined"):
+        render_page("{{ los.mean }}", {"loso": {}})
+
+
+def test_a_chapter_that_was_not_run_stops_the_build(smoke, tmp_path):
+    run = RunDir(tmp_path / smoke.path.name)
+    shutil.copytree(smoke.path, run.path, ignore=shutil.ignore_patterns("02_loso.ipynb", "book"))
+    with pytest.raises(ArtefactError, match=r"02_loso\.ipynb: missing; .*run 02_loso first"):
+        stage_book(run, dict.fromkeys(EVIDENCE, "not measured"))
+
+
+def test_a_page_with_a_warning_is_no_book(smoke, tmp_path):
+    run = RunDir(tmp_path / smoke.path.name)
+    shutil.copytree(smoke.path, run.path, ignore=shutil.ignore_patterns("book"))
+    broken = run / "notebooks" / "03_gate.ipynb"
+    notebook = nbformat.read(broken, as_version=4)
+    notebook.cells[0].source += "\n\n[nowhere](no_such_page.md)"
+    nbformat.write(notebook, broken)
+    with pytest.raises(ArtefactError, match="no_such_page") as refused:
+        build_book(run, dict.fromkeys(EVIDENCE, "not measured"))
+    assert "03_gate" in str(refused.value)
+    assert (run / "book" / "build.log").is_file()
+
+
+def test_figures_of_another_run_are_refused(smoke, nvenc, tmp_path):
+    run = RunDir(tmp_path / smoke.path.name)
+    shutil.copytree(smoke.path, run.path, ignore=shutil.ignore_patterns("book"))
+    shutil.copy(nvenc.path / "gate.json", run / "gate.json")
+    with pytest.raises(ArtefactError, match=r"gate\.json: run_id nvenc; allowed: smoke"):
+        page_values(run)
+
+
+# --- every page
+
+
+def test_every_page_is_there(smoke):
+    names = {str(p.relative_to(smoke.page().parent)) for p in pages(smoke)}
+    chapters = {"index", "limits", "published", "own_corpus", "glossary"}
+    chapters |= {f"notebooks/{name}" for name in (*NOTEBOOKS, *EVIDENCE)}
+    assert {f"{name}.html" for name in chapters} <= names
+
+
+def test_no_page_fetches_anything_from_a_network(smoke, hopeless):
+    for path in pages(smoke) + pages(hopeless):
+        remote = [x for x in Page(path).fetched if re.match(r"(https?:)?//", x)]
+        assert not remote, path.name
+    styles = smoke.page().parent.rglob("*.css")
+    assert not [p.name for p in styles if re.search(r"url\([\"']?(https?:)?//", p.read_text())]
+
+
+def test_everything_that_a_page_fetches_is_there(smoke):
+    for path in pages(smoke):
+        for asset in Page(path).fetched:
+            if not asset.startswith(("data:", "#")):
+                assert (path.parent / asset.split("?")[0]).is_file(), f"{path.name}: {asset}"
+
+
+LEFTOVER = re.compile(
+    r"\{\{|\}\}|\{%|%\}|\{glue|\bnan\b|\bNone\b|\binf\b|\bundefined\b|\bNaT\b"
+    r"|TODO|TBD|FIXME|XXX|[Ll]orem|placeholder"
+)
+
+
+def test_no_page_shows_leftovers(smoke, hopeless, nvenc):
+    for path in pages(smoke) + pages(hopeless) + pages(nvenc):
+        shown = str(Page(path))
+        found = LEFTOVER.search(shown)
+        assert not found, f"{path.name}: ...{shown[max(0, found.start() - 60) : found.end() + 20]}"
+
+
+def test_no_page_shows_a_notebook_that_failed(smoke, hopeless):
+    for path in pages(smoke) + pages(hopeless):
+        assert "Traceback (most recent call last)" not in str(Page(path))
+
+
+def test_a_chapter_without_evidence_says_so(smoke):
+    for name in EVIDENCE:
+        shown = str(Page(smoke.page(f"notebooks/{name}")))
+        assert "No results to show: not measured for this corpus" in shown
+
+
+# --- the card
+
+
+def test_the_card_shows_the_figures_of_the_files(smoke, card):
+    arm = smoke.json("loso.json")["arms"]["v3"]
+    assert f"{arm['summary']['mean_plcc']:.5f}" in card
+    assert f"{arm['summary']['mean_rmse']:.3f}" in card
+    for fold in arm["folds"]:
+        row = (f"{fold['n_val']}", f"{fold['plcc']:.5f}", f"{fold['srocc']:.4f}")
+        assert f"{fold['held_out']} {' '.join(row)}" in card
+
+
+def test_the_card_identifies_model_corpus_and_run(smoke, card):
+    sidecar = smoke.json("model/fr_regressor_v3.json")
+    assert card.count(sidecar["sha256"]) >= 1
+    assert sidecar["corpus_sha256"] in card
+    for text in ("fr_regressor_v3", "opset 17", "BSD-2-Clause-Patent", "seed 0", "run smoke"):
+        assert text in card
+
+
+@pytest.mark.parametrize(
+    "section",
+    [
+        "Identity",
+        "Intended use",
+        "Usage",
+        "Inputs and output",
+        "Training data",
+        "Coverage",
+        "Recipe",
+        "Results",
+        "Known limits",
+        "Provenance",
+        "Changelog",
+    ],
+)
+def test_the_card_has_its_sections(smoke, section):
+    assert section in Page(smoke.page()).text
+
+
+def test_synthetic_rows_are_named_before_any_figure(card):
+    assert card.index("Synthetic rows.") < card.index("95 % interval")
+    assert "Gate passed" not in card
+
+
+def test_a_failed_gate_is_on_the_face_of_the_card(failed_card):
+    assert failed_card.index("Gate failed: this model does not ship.") < failed_card.index("PLCC")
+    assert "v3 retrain pending" in failed_card
+    assert "gate_passed: false , smoke: true" in failed_card
+    assert "Gate passed" not in failed_card
+
+
+def test_the_gate_page_names_the_clauses_that_failed(hopeless):
+    shown = str(Page(hopeless.page(GATE)))
+    assert "The gate failed (mean LOSO PLCC, worst source PLCC)" in shown
+    assert shown.count("✗ fail") == 2
+
+
+def test_the_audit_page_lists_rows_that_disagree_with_the_teacher(hopeless):
+    check = hopeless.json("audit.json")["teacher_check"]
+    shown = str(Page(hopeless.page(AUDIT)))
+    assert check["n_disagree"] > 100
+    assert f"{check['n_disagree']} of {check['n_rows']} rows differ" in shown
+
+
+def test_a_corpus_of_nvenc_rows_gets_its_caveat(nvenc):
+    trained = ["h264_nvenc", "hevc_nvenc"]
+    assert [e for e, n in load_corpus(NVENC_ONLY).rows_per_slot().items() if n] == trained
+    for page in (CARD, AUDIT, "limits"):
+        shown = str(Page(nvenc.page(page)))
+        caveat = shown[shown.index("NVENC-only caveat.") :]
+        assert "2 of 16 slots have training rows: h264_nvenc (240 rows), hevc_nvenc" in caveat
+        empty = ", ".join(e for e in ENCODER_VOCAB_V3 if e not in trained)
+        assert f"14 slots have zero rows: {empty}." in caveat
+        assert "codec-blind network" in caveat
+        assert "lift floor (ADR-0235) is not measurable" in caveat
+
+
+def test_no_other_corpus_gets_the_nvenc_caveat(card, failed_card):
+    assert "NVENC-only" not in card + failed_card
+
+
+def test_published_results_stand_apart(smoke):
+    shown = str(Page(smoke.page("published")))
+    assert "not our results" in shown
+    assert "BigBuckBunny" in shown
+    assert "BigBuckBunny" not in str(Page(smoke.page(CARD)))
+
+
+def test_the_usage_example_is_python_that_runs(smoke):
+    """The card's own code, with the folder of a model that may be scored with."""
+    page = (smoke.path / "book" / "index.md").read_text()
+    (example,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    compile(example, "card", "exec")
+    assert 'Predictor.load("model/tiny")' in example
+
+
+# --- in a browser
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator:
+    from playwright.sync_api import sync_playwright
+
+    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+    found = next(filter(None, map(shutil.which, names)), None)
+    assert found, "the browser tests need Chromium: install the system's package (see .ci/run)"
+    quiet = "background-networking component-update sync extensions default-apps"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=found,
+            args=["--no-sandbox", "--disable-gpu", "--no-first-run"]
+            + [f"--disable-{name}" for name in quiet.split()],
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.mark.parametrize("width", [1400, 400])
+@pytest.mark.parametrize("name", [CARD, AUDIT, LOSO, GATE, "published", "own_corpus"])
+@pytest.mark.parametrize("which", ["smoke", "nvenc"])
+def test_a_page_opens_from_disk_whole_and_fits_its_window(browser, request, which, name, width):
+    page = browser.new_page(viewport={"width": width, "height": 900})
+    said, asked = [], []
+    page.on("console", lambda m: said.append(m.text) if m.type == "error" else None)
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.on("request", lambda r: asked.append(r.url))
+    page.goto(request.getfixturevalue(which).page(name).as_uri(), wait_until="load")
+    page.wait_for_timeout(100)
+    shape = page.evaluate("[document.documentElement.scrollWidth, window.innerWidth]")
+    images = page.evaluate("[...document.querySelectorAll('article img')].map(i => i.naturalWidth)")
+    page.close()
+    assert not said
+    assert not [url for url in asked if not url.startswith(("file:", "data:"))]
+    assert shape[0] <= shape[1] + 1
+    assert all(images)
+    if name in (CARD, AUDIT, LOSO):
+        assert images
+
+
+def test_the_card_shows_its_heading_and_its_verdict_in_the_first_window(browser, hopeless):
+    page = browser.new_page(viewport={"width": 1400, "height": 900})
+    page.goto(hopeless.page(CARD).as_uri(), wait_until="load")
+    for text in ("Model card: fr_regressor_v3", "Gate failed: this model does not ship."):
+        box = page.get_by_text(text).last.bounding_box()
+        assert 0 <= box["y"] < 900
+    page.close()
