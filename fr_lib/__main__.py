@@ -9,7 +9,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from fr_lib.errors import FrError
+from fr_lib.errors import FrError, InputError, say
 
 DEFAULT_CORPUS = "data/corpus.jsonl.gz"
 MODEL_DIR = "model/tiny"
@@ -23,6 +23,8 @@ def _run(args: argparse.Namespace) -> int:
     settings = dict(PROFILES[args.profile]) | parse_settings(args.set)
     if args.smoke:
         settings = {"epochs": 20} | settings | {"corpus": str(smoke_corpus(run))}
+    elif not Path(args.corpus).is_file():
+        raise InputError(say(args.corpus, "no such file", "a corpus file", "check --corpus"))
     else:
         settings = settings | {"corpus": args.corpus}
     settings["run_dir"] = str(run.path)

@@ -6,9 +6,12 @@ per cell, named by the cell's key, so it does not matter how often or where a ce
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +27,8 @@ WORKERS_S = 30
 RETRIES = 2
 # Keeps each message to the scheduler far below the size at which Dask warns.
 BATCH = 1000
+# Ctrl-C reaches every process of a terminal; who started the workers ends them.
+IGNORE_SIGINT = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
 
 Rows = list[dict]
 
@@ -57,7 +62,8 @@ def on_cluster(
         raise InputError(say("--workers", str(workers), "1 or more", "give a whole number"))
 
     def work(cells: Sequence[Cell], store: CellStore, ffmpeg: str) -> list[str]:
-        with _local(workers) if scheduler is None else _running(scheduler) as client:
+        cluster = _local(workers) if scheduler is None else _running(scheduler, report)
+        with _quiet(), cluster as client:
             known = client.scheduler_info(n_workers=-1)
             report(f"{len(known['workers'])} workers at {known['address']}; {_dashboard(client)}")
             # A worker's working folder is its own.
@@ -89,23 +95,37 @@ def _absolute(source):
 
 
 @contextmanager
-def _local(workers: int) -> Iterator:
-    import logging
+def _quiet() -> Iterator[None]:
+    """Keep Dask from logging at length what ends as one line here, such as a lost scheduler."""
+    loggers = [logging.getLogger(name) for name in ("distributed", "distributed.client")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
+
+@contextmanager
+def _local(workers: int) -> Iterator:
+    import dask
     from distributed import Client, LocalCluster
 
     with (
         tempfile.TemporaryDirectory(prefix="fr_corpus_") as scratch,
+        dask.config.set({"temporary-directory": scratch}),
         LocalCluster(
             n_workers=workers,
             threads_per_worker=1,
             processes=True,
             # Any free port, so that runs side by side do not meet.
             dashboard_address="127.0.0.1:0",
-            local_directory=scratch,
             # FFmpeg takes the memory, and a worker's limit does not see its children.
             memory_limit=None,
-            silence_logs=logging.ERROR,
+            preload=[IGNORE_SIGINT],
+            silence_logs=logging.CRITICAL,
         ) as cluster,
         Client(cluster) as client,
     ):
@@ -113,21 +133,13 @@ def _local(workers: int) -> Iterator:
 
 
 @contextmanager
-def _running(scheduler: str) -> Iterator:
+def _running(scheduler: str, report: Callable[[str], None]) -> Iterator:
     from distributed import Client
 
-    try:
-        client = Client(scheduler, timeout=CONNECT_S)
-    except (OSError, ValueError, TypeError):
-        raise InputError(
-            say(
-                f"--scheduler {scheduler}",
-                f"no Dask scheduler answered within {CONNECT_S} s",
-                "tcp://host:port of a running one",
-                "start one with `dask scheduler`, or use --workers",
-            )
-        ) from None
-    with client:
+    _refuse_other_servers(scheduler)
+    with Client(scheduler, timeout=CONNECT_S) as client:
+        if not client.scheduler_info()["workers"]:
+            report(f"waiting up to {WORKERS_S} s for a worker at {scheduler}")
         try:
             client.wait_for_workers(1, timeout=WORKERS_S)
         except TimeoutError:
@@ -140,6 +152,40 @@ def _running(scheduler: str) -> Iterator:
                 )
             ) from None
         yield client
+
+
+def _refuse_other_servers(scheduler: str) -> None:
+    """Raise InputError unless a scheduler answers; Dask's client waits for ever for some servers."""
+
+    async def kind() -> str:
+        from distributed.comm import connect
+
+        comm = await connect(scheduler, timeout=CONNECT_S)
+        try:
+            await comm.write({"op": "identity", "reply": True})
+            return (await comm.read())["type"]
+        finally:
+            comm.abort()
+
+    async def kind_in_time() -> str:
+        return await asyncio.wait_for(kind(), CONNECT_S)
+
+    try:
+        # In a thread, since a notebook has an event loop in its own.
+        with ThreadPoolExecutor(1) as pool:
+            found = pool.submit(asyncio.run, kind_in_time()).result()
+    except Exception:
+        # Bytes that mean something else to Dask can fail in any way.
+        found = "nothing"
+    if found != "Scheduler":
+        raise InputError(
+            say(
+                f"--scheduler {scheduler}",
+                f"no Dask scheduler answers there within {CONNECT_S} s",
+                "tcp://host:port of a running one",
+                "start one with `dask scheduler`, or use --workers",
+            )
+        )
 
 
 def _dashboard(client) -> str:
@@ -163,17 +209,18 @@ def look_around(ffmpeg: str, paths: Sequence[str]) -> tuple[str, list[str]]:
 
 
 def _look_around(client, ffmpeg: str, paths: Sequence[str]) -> dict[str, tuple[str, list[str]]]:
-    try:
-        return client.run(look_around, ffmpeg, paths)
-    except ImportError as lacking:
+    found = client.run(look_around, ffmpeg, paths, on_error="return")
+    unfit = {who: broken for who, broken in found.items() if isinstance(broken, Exception)}
+    if unfit:
         raise InputError(
             say(
-                "--scheduler",
-                f"a worker cannot import what it needs ({lacking})",
+                _some(sorted(unfit)),
+                f"cannot run fr_lib ({next(iter(unfit.values()))})",
                 "fr_lib and its requirements on every worker",
                 "install the same requirements.lock there",
             )
-        ) from None
+        )
+    return found
 
 
 def refuse_unfit(found: Mapping[str, tuple[str, Sequence[str]]], version: str) -> None:
@@ -276,6 +323,7 @@ def _collect(
 
 def _outcome(future, cell: Cell) -> Rows | str:
     from distributed import CancelledError, KilledWorker
+    from distributed.comm import CommClosedError
 
     try:
         return future.result()
@@ -287,7 +335,7 @@ def _outcome(future, cell: Cell) -> Rows | str:
             "a worker that lives",
             "see the workers' logs; memory is the usual cause",
         )
-    except CancelledError:
+    except (CancelledError, CommClosedError):
         raise EncodeError(
             say(
                 "scheduler",

@@ -637,8 +637,9 @@ def _correlation_axis(ax: Axes, loss: np.ndarray) -> None:
     finite = np.log10(loss[np.isfinite(loss)])
     low, high = (finite.min(), finite.max()) if len(finite) else (-1.0, 0.0)
     best, worst = math.floor(low - 0.05), max(math.ceil(high + 0.05), math.floor(low) + 1)
-    ax.set_xscale("log")
+    # Limits first: scaling itself to equal values, matplotlib may warn.
     ax.set_xlim(10.0**worst if worst <= 0 else 2.2, 10.0**best)
+    ax.set_xscale("log")
     ax.xaxis.set_major_locator(LogLocator(numticks=7))
     ax.xaxis.set_major_formatter(FuncFormatter(_correlation_of))
     ax.minorticks_off()

@@ -8,6 +8,7 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 
@@ -74,9 +75,9 @@ def drawn_points(ax):
 
 def render(ax):
     """Let matplotlib draw everything: warnings are errors."""
-    figure = ax.get_figure()
-    figure.canvas.draw()
-    return figure.canvas.get_renderer()
+    canvas = FigureCanvasAgg(ax.get_figure())
+    canvas.draw()
+    return canvas.get_renderer()
 
 
 # --- palette --------------------------------------------------------------------------------------
@@ -350,8 +351,9 @@ def test_fold_grid_shows_the_worst_24_of_more_and_says_so():
     fig = plots.fold_grid(table, folds, "v3")
     titles = [p.get_title() for p in panels(fig)]
     assert len(titles) == 24
-    assert not set(best) & set(titles)
-    assert titles[0] == undefined
+    shortened = [f"…{name.removeprefix('synthetic_')}" for name in (*best, undefined)]
+    assert not set(shortened[:2]) & set(titles)
+    assert titles[0] == shortened[2]
     assert texts(panels(fig)[0])[0] == "PLCC not finite\nRMSE not finite"
     assert fig.get_suptitle() == "The 24 of 26 sources with the largest RMSE"
 
@@ -420,7 +422,7 @@ def test_correlation_axis_reads_as_the_correlation(ax):
     bad, good = ax.get_xlim()
     assert bad > 0.05 > 0.02 > 0.00005 > good
     labels = dict(zip(ax.get_xticks(), ax.get_xticklabels(), strict=True))
-    shown = [text.get_text() for x, text in sorted(labels.items()) if good <= x <= bad]
+    shown = [text.get_text() for x, text in sorted(labels.items()) if 0.99 * good < x < 1.01 * bad]
     assert shown == ["0.99999", "0.9999", "0.999", "0.99", "0.9"]
     assert ax.get_xlabel() == "PLCC of the held-out source (right is better)"
 
@@ -486,7 +488,7 @@ def test_names_that_cannot_be_told_apart_when_cut_get_a_number(ax):
 
 
 def test_lift_draws_sources_mean_interval_and_floor(ax):
-    table, folds = made()
+    _, folds = made()
     difference = paired_difference(folds, "v3", "v1", "plcc")
     plots.plot_lift(difference, ax=ax)
     render(ax)
