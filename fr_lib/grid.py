@@ -65,7 +65,8 @@ def on_cluster(
         cluster = _local(workers) if scheduler is None else _running(scheduler, report)
         with _quiet(), cluster as client:
             known = client.scheduler_info(n_workers=-1)
-            report(f"{len(known['workers'])} workers at {known['address']}; {_dashboard(client)}")
+            report(f"workers: {len(known['workers'])}, scheduler: {known['address']}")
+            report(_dashboard(client))
             # A worker's working folder is its own.
             cells = [replace(c, source=_absolute(c.source)) for c in cells]
             version = ffmpeg_version(ffmpeg)
@@ -155,7 +156,7 @@ def _running(scheduler: str, report: Callable[[str], None]) -> Iterator:
 
 
 def _refuse_other_servers(scheduler: str) -> None:
-    """Raise InputError unless a scheduler answers; Dask's client waits for ever for some servers."""
+    """Raise InputError unless a scheduler answers; Dask's client waits forever for some servers."""
 
     async def kind() -> str:
         from distributed.comm import connect
@@ -191,12 +192,14 @@ def _refuse_other_servers(scheduler: str) -> None:
 def _dashboard(client) -> str:
     from importlib.metadata import PackageNotFoundError, version
 
+    link = client.dashboard_link
     try:
         # Where the scheduler runs, which need not have this package.
         client.run_on_scheduler(version, "bokeh")
     except PackageNotFoundError:
-        return "no dashboard, since bokeh is not installed where the scheduler runs"
-    return f"dashboard {client.dashboard_link}"
+        tables = link.removesuffix("status") + "info/main/workers.html"
+        return f"dashboard: {tables} (tables only: bokeh is not installed at the scheduler)"
+    return f"dashboard: {link}"
 
 
 def look_around(ffmpeg: str, paths: Sequence[str]) -> tuple[str, list[str]]:

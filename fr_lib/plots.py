@@ -57,7 +57,7 @@ PALETTE: Mapping[str, tuple[str, str]] = {
     "h264_qsv": ("#33BBEE", "D"),
     "hevc_qsv": ("#EE99AA", "D"),
     "av1_qsv": ("#BBCC33", "D"),
-    "libvvenc": ("#CC79A7", "o"),
+    "libvvenc": ("#C2A5CF", "o"),
     "libsvtav1": ("#009E73", "o"),
     "h264_videotoolbox": ("#004488", "P"),
     "hevc_videotoolbox": ("#993404", "P"),
@@ -141,6 +141,7 @@ def _legend(ax: Axes, title: str | None = None) -> None:
         frameon=False,
         borderaxespad=0.2,
         handlelength=1.6,
+        labelspacing=0.3,  # sixteen entries fit beside half a figure
     )
 
 

@@ -81,9 +81,10 @@ def run_smoke(folder: Path) -> Done:
 
 
 def run_hopeless(folder: Path) -> Done:
+    """Run the full profile, small: two seeds, and the chapters that train models of their own."""
     corpus = folder.with_suffix(".jsonl.gz")
     write_table(hopeless_table(), corpus)
-    settings = ("--set", "epochs=2", "--set", "seed=3")
+    settings = ("--profile", "full", "--set", "seeds=2", "--set", "epochs=2", "--set", "seed=3")
     return python("fr_lib", "run", "--corpus", corpus, "--run-dir", folder, *settings, path=folder)
 
 

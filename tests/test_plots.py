@@ -129,7 +129,7 @@ def test_marker_tells_the_maker():
 def test_colours_that_share_a_marker_stay_apart(sight):
     for (a, (one, mark)), (b, (two, other)) in itertools.combinations(plots.PALETTE.items(), 2):
         if mark == other:
-            assert distance(one, two, sight) > 16, (a, b)
+            assert distance(one, two, sight) > 18, (a, b)
 
 
 @pytest.mark.parametrize("sight", SIGHT)

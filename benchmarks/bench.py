@@ -1,0 +1,667 @@
+# ruff: noqa: T201 (a command prints)
+"""``make bench``: how fast the parts are on this machine, as ratios where something can compare.
+
+Prints Markdown, and writes ``benchmarks/results.json`` and the figures of ``docs/benchmarks.md``.
+``--quick`` runs every section on next to nothing, to see that they run; it writes only where told.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import cached_property, partial
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+from benchmarks import report
+from benchmarks.report import ROOT, Section, ratio
+from fr_lib.errors import FrError, InputError, say
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from fr_lib.corpus import Corpus
+    from fr_lib.train import Job, Recipe
+
+CORPUS = ROOT / "data" / "corpus.jsonl.gz"
+RUN = ROOT / "runs" / "shipped"
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How much is measured; the defaults are the whole benchmark."""
+
+    repeats: int = 3
+    epochs: int = 6
+    textbook_folds: int = 2
+    whole_epochs: int = 200
+    models: tuple[int, ...] = (1, 9, 45, 135)
+    training_rows: tuple[int, ...] = (5_000, 50_000, 500_000)
+    file_rows: tuple[int, ...] = (8_000, 200_000)
+    latency_runs: int = 2_000
+    large_batch: int = 65_536
+    large_runs: int = 20
+    clips: int = 4
+    clip: str = "size=640x360:rate=25"
+    frames: int = 48
+    qualities: tuple[str, ...] = ("libx264=18,26,34,42", "libaom-av1=25,45")
+    presets: tuple[str, ...] = ("libx264=veryslow", "libaom-av1=6")
+    imports: int = 5
+
+
+QUICK = Scale(
+    repeats=1,
+    epochs=1,
+    textbook_folds=1,
+    whole_epochs=1,
+    models=(1, 3),
+    training_rows=(500, 1_000),
+    file_rows=(400, 800),
+    latency_runs=20,
+    large_batch=256,
+    large_runs=3,
+    clips=1,
+    clip="size=160x96:rate=25",
+    frames=6,
+    qualities=("libx264=30,40",),
+    presets=(),
+    imports=1,
+)
+
+
+@dataclass
+class Setup:
+    """What the sections share."""
+
+    scale: Scale
+    device: str
+    run_dir: Path
+    book: bool
+
+    @cached_property
+    def corpus(self) -> Corpus:
+        """The shipped corpus."""
+        from fr_lib.corpus import load_corpus
+
+        return load_corpus(CORPUS)
+
+    @cached_property
+    def inputs(self) -> tuple[np.ndarray, np.ndarray]:
+        """Input table and target of the shipped corpus."""
+        from fr_lib.evaluate import input_table
+
+        return input_table(self.corpus), self.corpus.target()
+
+    def recipe(self, epochs: int) -> Recipe:
+        """Return the shipped recipe with another number of epochs."""
+        from fr_lib.train import Recipe
+
+        return Recipe(epochs=epochs)
+
+    def folds(self, seeds: Sequence[int] = (0,)) -> list[Job]:
+        """Return the jobs of the shipping arm, one per held-out source and seed."""
+        import numpy as np
+
+        from fr_lib.evaluate import ARMS, SHIPPED_ARM
+        from fr_lib.train import Job
+
+        groups = self.corpus.groups()
+        kept = [np.flatnonzero(groups != name) for name in self.corpus.sources()]
+        return [Job(rows, ARMS[SHIPPED_ARM], seed) for seed in seeds for rows in kept]
+
+    def train(self, jobs: Sequence[Job], epochs: int) -> None:
+        """Train `jobs` on the shipped corpus, and forget the models."""
+        from fr_lib.train import train_many
+
+        train_many(*self.inputs, jobs, self.recipe(epochs), self.device)
+
+
+def seconds(call: Callable[[], object]) -> float:
+    """Return how long a call takes."""
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+def medians(calls: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
+    """Return the median seconds of each call; they take turns, so that a busy minute hits all."""
+    taken: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(repeats):
+        for name, call in calls.items():
+            taken[name].append(seconds(call))
+    return {name: median(values) for name, values in taken.items()}
+
+
+# --- a..d: training -------------------------------------------------------------------------------
+
+
+def textbook(setup: Setup, jobs: Sequence[Job], epochs: int, threads: int) -> None:
+    """Train one fold after another as a tutorial has it: DataLoader, nn.Module, autograd, Adam."""
+    import torch
+    from torch.utils.data import DataLoader, TensorDataset
+
+    from fr_lib.train import N_FEATURES, Scaler, new_model
+
+    recipe = setup.recipe(epochs)
+    table, target = setup.inputs
+    usual = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        for job in jobs:
+            x, y = table[job.rows][:, list(job.columns)], target[job.rows]
+            x[:, :N_FEATURES] = Scaler.fit(x[:, :N_FEATURES])(x[:, :N_FEATURES])
+            data = TensorDataset(torch.from_numpy(x), torch.from_numpy(y))
+            loader = DataLoader(data, batch_size=recipe.batch, shuffle=True)
+            model = new_model(len(job.columns), recipe, job.seed)
+            adam = torch.optim.Adam(model.parameters(), recipe.lr, weight_decay=recipe.weight_decay)
+            for _ in range(epochs):
+                for features, vmaf in loader:
+                    adam.zero_grad()
+                    loss = torch.nn.functional.mse_loss(model(features).squeeze(1), vmaf)
+                    loss.backward()
+                    adam.step()
+    finally:
+        torch.set_num_threads(usual)
+
+
+def training_loop(setup: Setup) -> Section:
+    """Compare the textbook loop with ``train_many``."""
+    import torch
+
+    scale, jobs = setup.scale, setup.folds()
+    epochs, threads = scale.epochs, torch.get_num_threads()
+    few = jobs[: scale.textbook_folds]
+    setup.train(jobs[:1], 1)
+    loops = {
+        "textbook loop": partial(textbook, setup, few, epochs, threads),
+        "textbook loop, one torch thread": partial(textbook, setup, few, epochs, 1),
+    }
+    taken = medians(
+        loops | {"train_many": partial(setup.train, jobs, epochs)},
+        scale.repeats,
+    )
+    taken["train_many, whole recipe"] = seconds(partial(setup.train, jobs, scale.whole_epochs))
+    rows = [
+        _training_row(
+            name,
+            len(few) if name in loops else len(jobs),
+            scale.whole_epochs if name.endswith("recipe") else epochs,
+            value,
+            (len(jobs), scale.whole_epochs),
+        )
+        for name, value in taken.items()
+    ]
+    each = {row["what"]: row["ms per fold and epoch"] for row in rows}
+    first = each["textbook loop"]
+    what = "train_many against the textbook loop, all folds of the v3 arm"
+    return Section(
+        "The training loop",
+        f"One process. The textbook loop trains one fold after another (`DataLoader`, batch "
+        f"{setup.recipe(1).batch}, shuffled; `nn.Module`, autograd, `torch.optim.Adam`) on the CPU "
+        f"with torch's default of {threads} threads; `train_many` (device {setup.device}) trains "
+        f"all {len(jobs)} folds together. To keep this short the loop runs {epochs} epochs of "
+        f"{len(few)} folds and `train_many` {epochs} epochs of all folds, in turns, median of "
+        f"{scale.repeats}; set-up is timed too. They are compared per fold and epoch, and *whole "
+        f"recipe* scales that to {len(jobs)} folds and {scale.whole_epochs} epochs. The last row "
+        f"is not scaled: it ran once, whole. Rows: the shipped corpus, "
+        f"{len(setup.corpus.table):,}.",
+        rows,
+        [
+            ratio(what, first / each["train_many, whole recipe"], "at least 30, 50 wished"),
+            ratio(f"the same over {epochs} epochs, taking turns", first / each["train_many"]),
+        ],
+    )
+
+
+def _training_row(
+    what: str, folds: int, epochs: int, taken: float, whole: tuple[int, int]
+) -> dict[str, Any]:
+    each = taken / folds / epochs
+    return {
+        "what": what,
+        "folds": folds,
+        "epochs": epochs,
+        "seconds": taken,
+        "ms per fold and epoch": 1e3 * each,
+        "whole recipe, s": each * whole[0] * whole[1],
+    }
+
+
+def number_of_models(setup: Setup) -> Section:
+    """Measure what a model costs in the company of others."""
+    scale = setup.scale
+    one_seed = len(setup.folds())
+    jobs = setup.folds(range(-(-max(scale.models) // one_seed)))
+    taken = medians(
+        {str(n): partial(setup.train, jobs[:n], scale.epochs) for n in scale.models}, scale.repeats
+    )
+    rows = [
+        {
+            "models": n,
+            "seconds": taken[str(n)],
+            "ms per model and epoch": 1e3 * taken[str(n)] / n / scale.epochs,
+        }
+        for n in scale.models
+    ]
+    first, last = rows[0], rows[-1]
+    return Section(
+        "Number of models",
+        f"`train_many` (device {setup.device}), arm v3, folds of the shipped corpus and then "
+        f"further seeds, {scale.epochs} epochs, in turns, median of {scale.repeats}.",
+        rows,
+        [
+            ratio(
+                f"a model alone against one of {last['models']}, time per model",
+                first["ms per model and epoch"] / last["ms per model and epoch"],
+            )
+        ],
+    )
+
+
+def number_of_rows(setup: Setup) -> Section:
+    """Measure training at a fixed number of steps on ever more rows."""
+    from benchmarks.resample import resampled
+    from fr_lib.evaluate import ARMS, SHIPPED_ARM, input_table
+    from fr_lib.train import Job, train_many
+
+    models, largest = 8, max(setup.scale.training_rows)
+    rows = []
+    for count in setup.scale.training_rows:
+        import numpy as np
+
+        corpus = replace(setup.corpus, table=resampled(setup.corpus.table, count, 10, 0))
+        table, target, epochs = input_table(corpus), corpus.target(), largest // count
+        jobs = [Job(np.arange(count), ARMS[SHIPPED_ARM], seed) for seed in range(models)]
+        recipe = setup.recipe(epochs)
+        taken = seconds(partial(train_many, table, target, jobs, recipe, setup.device))
+        steps = epochs * -(-count // recipe.batch)
+        rows.append(
+            {
+                "rows": count,
+                "epochs": epochs,
+                "steps": steps,
+                "seconds": taken,
+                "rows per second": models * epochs * count / taken,
+            }
+        )
+    return Section(
+        "Number of rows",
+        f"`train_many` (device {setup.device}), {models} models of the arm v3 that each see all "
+        "rows, as many epochs as make the number of steps alike; once each. The rows are synthetic: "
+        "drawn from the shipped corpus with replacement, with noise on the features. A row counts "
+        "once per model and epoch.",
+        rows,
+        [
+            ratio(
+                f"{rows[-1]['rows']:,} rows against {rows[0]['rows']:,}, rows per second",
+                rows[-1]["rows per second"] / rows[0]["rows per second"],
+            )
+        ],
+    )
+
+
+def number_of_seeds(setup: Setup) -> Section:
+    """Compare five seeds of all folds with one."""
+    scale = setup.scale
+    calls = {
+        str(n): partial(setup.train, setup.folds(range(n)), scale.epochs * 2 // scale.repeats + 1)
+        for n in (1, 5)
+    }
+    epochs = scale.epochs * 2 // scale.repeats + 1
+    taken = medians(calls, scale.repeats)
+    rows = [
+        {"seeds": n, "models": n * len(setup.folds()), "epochs": epochs, "seconds": taken[str(n)]}
+        for n in (1, 5)
+    ]
+    return Section(
+        "Five seeds against one",
+        f"`train_many` (device {setup.device}), all folds of the arm v3 on the shipped corpus, "
+        f"{epochs} epochs, in turns, median of {scale.repeats}.",
+        rows,
+        [ratio("five seeds of all folds against one", taken["5"] / taken["1"], "at most 3")],
+    )
+
+
+# --- e, f: files and inference --------------------------------------------------------------------
+
+
+def loader_and_audit(setup: Setup) -> Section:
+    """Measure reading and checking corpus files, and the audit."""
+    from benchmarks.resample import as_file_rows, resampled
+    from fr_lib.audit import audit
+    from fr_lib.corpus import load_corpus, write_table
+
+    audit(setup.corpus)
+    scale, rows = setup.scale, []
+    with tempfile.TemporaryDirectory() as folder:
+        for count in scale.file_rows:
+            table = as_file_rows(resampled(setup.corpus.table, count, 20, 0))
+            calls: dict[str, Callable[[], object]] = {}
+            for name, suffix in (("JSONL.gz", ".jsonl.gz"), ("Parquet", ".parquet")):
+                path = Path(folder, f"{count}{suffix}")
+                write_table(table, path)
+                calls[f"load {name}"] = partial(load_corpus, path)
+            calls["audit"] = partial(audit, load_corpus(path))
+            taken = medians(calls, scale.repeats)
+            rows.append(
+                {"rows": count} | {f"{name}, rows/s": count / s for name, s in taken.items()}
+            )
+    last = rows[-1]
+    return Section(
+        "Loader and audit",
+        "`load_corpus` (all checks included) and `audit` on synthetic rows of 20 sources, drawn "
+        "from the shipped corpus with replacement; files are in the page cache, libraries are "
+        f"loaded; in turns, median of {scale.repeats}.",
+        rows,
+        [
+            ratio(
+                f"loading {last['rows']:,} rows, Parquet against JSONL.gz",
+                last["load Parquet, rows/s"] / last["load JSONL.gz, rows/s"],
+            )
+        ],
+    )
+
+
+def inference(setup: Setup) -> Section:
+    """Measure onnxruntime on the shipped graph."""
+    import os
+
+    import numpy as np
+
+    from fr_lib.export import open_session
+    from fr_lib.train import Scaler
+
+    scale, corpus = setup.scale, setup.corpus
+    model, named = model_bytes(setup)
+    features, block = corpus.features(), corpus.codec_block()
+    features = Scaler.fit(features)(features)
+    rows = []
+    for threads in sorted({1, os.cpu_count() or 1}):
+        session = open_session(model, threads)
+        for batch, runs in ((1, scale.latency_runs), (scale.large_batch, scale.large_runs)):
+            pick = np.arange(batch) % len(features)
+            fed = {"features": features[pick], "codec_block": block[pick]}
+            call = partial(session.run, ["vmaf"], fed)
+            for _ in range(1 + runs // 10):
+                call()
+            taken = np.array([seconds(call) for _ in range(runs)])
+            rows.append(
+                {
+                    "threads": threads,
+                    "batch": batch,
+                    "median ms": 1e3 * float(np.median(taken)),
+                    "p95 ms": 1e3 * float(np.quantile(taken, 0.95)),
+                    "rows per second": batch / float(np.median(taken)),
+                }
+            )
+    return Section(
+        "Inference",
+        f"onnxruntime on the CPU, {named}; real rows of the shipped corpus, repeated; "
+        f"{scale.latency_runs:,} calls at batch 1 and {scale.large_runs} at batch "
+        f"{scale.large_batch:,} after a tenth as many to warm up; rows per second at the median.",
+        rows,
+        [
+            ratio(
+                f"rows per second at batch {scale.large_batch:,} against batch 1, one thread",
+                rows[1]["rows per second"] / rows[0]["rows per second"],
+            )
+        ],
+    )
+
+
+def model_bytes(setup: Setup) -> tuple[bytes, str]:
+    """Return an ONNX file's bytes and what it is: released, of the newest run, or untrained."""
+    from fr_lib.schema import MODEL_ID
+
+    runs = (ROOT / "runs").glob(f"*/model/{MODEL_ID}.onnx")
+    newest = sorted(runs, key=lambda path: path.stat().st_mtime, reverse=True)
+    for path in (ROOT / "model" / "tiny" / f"{MODEL_ID}.onnx", *newest):
+        if path.is_file():
+            return path.read_bytes(), f"`{path.relative_to(ROOT)}`"
+    import torch
+
+    from fr_lib.export import export_onnx
+    from fr_lib.model import ShippedRegressor
+    from fr_lib.schema import CANONICAL_6, N_CODEC_BLOCK, trained_mask
+    from fr_lib.train import new_model
+
+    blind = new_model(len(CANONICAL_6), setup.recipe(1), 0)
+    aware = new_model(len(CANONICAL_6) + N_CODEC_BLOCK, setup.recipe(1), 0)
+    mask = torch.from_numpy(trained_mask(setup.corpus.rows_per_slot()))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "untrained.onnx")
+        export_onnx(ShippedRegressor(blind, aware, mask).eval(), path)
+        return path.read_bytes(), "the same graph with untrained weights, as no model is here"
+
+
+# --- g: corpus making -----------------------------------------------------------------------------
+
+
+def corpus_maker(setup: Setup) -> Section:
+    """Compare two Dask workers with one on a grid of single-threaded encoders."""
+    from fr_lib.encode import build_grid, default_ffmpeg, find_sources
+
+    scale, ffmpeg = setup.scale, default_ffmpeg()
+    encoders = [entry.partition("=")[0] for entry in scale.qualities]
+    with tempfile.TemporaryDirectory() as folder:
+        clips = [generated_clip(setup, ffmpeg, Path(folder), i) for i in range(scale.clips)]
+        sources = find_sources(clips)
+        cells = build_grid(sources, encoders, scale.qualities, scale.presets, threads=1)
+        rows = [_grid_row(cells, workers, Path(folder), ffmpeg) for workers in (1, 2)]
+    each = [row["cells per hour"] for row in rows]
+    return Section(
+        "Corpus maker",
+        f"{len(cells)} cells of {len(clips)} generated clips (FFmpeg's `testsrc2`, {scale.clip}, "
+        f"{scale.frames} frames), {' '.join(scale.qualities)}, presets "
+        f"{' '.join(scale.presets) or 'as by default'}, encoders with `-threads 1`; encode, decode, "
+        "check and score, through Dask in processes of this machine. Timed from the moment that "
+        "the workers are up until the corpus file is written, once each; what it took to start "
+        "and end them is in its own column.",
+        rows,
+        [ratio("two Dask workers against one", each[1] / each[0], "at least 1.7")],
+    )
+
+
+def generated_clip(setup: Setup, ffmpeg: str, folder: Path, number: int) -> str:
+    """Make a lossless clip with FFmpeg's test source, another one for each number."""
+    path = folder / f"generated_{number}.mkv"
+    source = f"testsrc2={setup.scale.clip},trim=start_frame={50 * number},setpts=PTS-STARTPTS"
+    command = [ffmpeg, "-v", "error", "-nostdin", "-f", "lavfi", "-i", source]
+    command += ["-frames:v", str(setup.scale.frames), "-pix_fmt", "yuv420p", "-c:v", "ffv1"]
+    subprocess.run([*command, str(path)], check=True)
+    return str(path)
+
+
+def _grid_row(cells: Sequence[Any], workers: int, folder: Path, ffmpeg: str) -> dict[str, Any]:
+    from fr_lib.encode import make_corpus
+    from fr_lib.grid import on_cluster
+
+    marks: list[float] = []
+    # The cluster reports once, when its workers are there.
+    work = on_cluster(workers, report=lambda line: marks.append(time.perf_counter()))
+    finished: list[float] = []
+
+    def timed_work(*arguments: Any) -> list[str]:
+        try:
+            return work(*arguments)
+        finally:
+            finished.append(time.perf_counter())
+
+    out = folder / f"with_{workers}.jsonl.gz"
+    start = time.perf_counter()
+    _, failures = make_corpus(cells, out, ffmpeg, report=lambda line: None, work=timed_work)
+    end = time.perf_counter()
+    if failures:
+        raise InputError("\n".join(failures))
+    return {
+        "workers": workers,
+        "cells": len(cells),
+        "seconds": end - marks[0],
+        "cells per hour": 3600 * len(cells) / (end - marks[0]),
+        "start-up, s": marks[0] - start,
+    }
+
+
+# --- h, i: where the user waits -------------------------------------------------------------------
+
+
+def book_time(setup: Setup) -> Section:
+    """Show where the time of ``make book`` goes."""
+    if not setup.book:
+        named = setup.run_dir.name
+        return _book_section(setup.run_dir, None, f"the run `{named}` as it lies in its folder")
+    with tempfile.TemporaryDirectory() as folder:
+        run_dir = Path(folder, "bench")
+        command = [sys.executable, "-m", "fr_lib", "run", "--run-dir", str(run_dir)]
+        taken = seconds(partial(subprocess.run, command, cwd=ROOT, check=True, capture_output=True))
+        return _book_section(run_dir, taken, "a run made for this, with the shipped corpus")
+
+
+def _book_section(run_dir: Path, whole: float | None, what: str) -> Section:
+    import nbformat
+
+    rows, last = [], None
+    for path in sorted((run_dir / "notebooks").glob("[0-9]*.ipynb")):
+        notebook = nbformat.read(path, as_version=4)
+        facts = notebook.metadata["papermill"]
+        rows.append(_notebook_row(path.stem, notebook))
+        last = datetime.fromisoformat(facts["end_time"])
+    page = run_dir / "book" / "_build" / "html" / "index.html"
+    if last is None or not page.is_file():
+        raise InputError(
+            say(str(run_dir), "no finished run with a book", "one", "make book, or give --book")
+        )
+    overhead = max(row["kernel and imports"] for row in rows)
+    built = page.stat().st_mtime - last.timestamp()
+    rows.append({"step": "book", "seconds": built, "computation": built, "kernel and imports": 0.0})
+    total = sum(row["seconds"] for row in rows)
+    if whole is not None:
+        rows.append(_rest("start and end of the command", whole - total))
+        total = whole
+    rows.append(_rest("all", total))
+    return Section(
+        "Where the time of make book goes",
+        f"Seconds, of {what}: papermill's own durations of notebooks and cells, and from the last "
+        "notebook's end to the written front page for the book. *Computation* is all code cells "
+        "but the imports; *kernel and imports* is the rest of the notebook's time. A run that lies "
+        "in its folder was made at another time, under a load that is not known.",
+        rows,
+        [
+            ratio("make book, minutes", total / 60, "at most 5"),
+            ratio("a notebook's seconds beyond its computation, worst", overhead, "under 3"),
+        ],
+    )
+
+
+def _rest(step: str, taken: float) -> dict[str, Any]:
+    return {"step": step, "seconds": taken, "computation": None, "kernel and imports": None}
+
+
+def _notebook_row(name: str, notebook: Any) -> dict[str, Any]:
+    code = [c for c in notebook.cells if c.cell_type == "code" and c.source.strip()]
+    # The contract of the notebooks: their imports are one cell, the first.
+    computation = sum(c.metadata["papermill"]["duration"] or 0.0 for c in code[1:])
+    whole = notebook.metadata["papermill"]["duration"]
+    return {
+        "step": name,
+        "seconds": whole,
+        "computation": computation,
+        "kernel and imports": whole - computation,
+    }
+
+
+def import_time(setup: Setup) -> Section:
+    """Measure what a command costs before it does anything."""
+    commands = {
+        "python, nothing": ["-c", "pass"],
+        "import fr_lib": ["-c", "import fr_lib"],
+        "python -m fr_lib --help": ["-m", "fr_lib", "--help"],
+        "import fr_lib.corpus": ["-c", "import fr_lib.corpus"],
+        "import fr_lib.evaluate (torch)": ["-c", "import fr_lib.evaluate"],
+    }
+    calls: dict[str, Callable[[], object]] = {
+        name: partial(
+            subprocess.run, [sys.executable, *words], cwd=ROOT, check=True, capture_output=True
+        )
+        for name, words in commands.items()
+    }
+    for call in calls.values():
+        call()
+    taken = medians(calls, setup.scale.imports)
+    return Section(
+        "Import time",
+        "Whole processes, compiled files and page cache warm, in turns, median of "
+        f"{setup.scale.imports}.",
+        [{"command": f"`{name}`", "seconds": value} for name, value in taken.items()],
+        [
+            ratio("import fr_lib, seconds", taken["import fr_lib"], "under 1"),
+            ratio("python -m fr_lib --help, seconds", taken["python -m fr_lib --help"], "under 1"),
+        ],
+    )
+
+
+SECTIONS: dict[str, Callable[[Setup], Section]] = {
+    "a": training_loop,
+    "b": number_of_models,
+    "c": number_of_rows,
+    "d": number_of_seeds,
+    "e": loader_and_audit,
+    "f": inference,
+    "g": corpus_maker,
+    "h": book_time,
+    "i": import_time,
+}
+
+
+def chosen(only: str | None) -> list[str]:
+    """Return the keys in ``a,f``, all where none are given; InputError for an unknown one."""
+    keys = [key.strip() for key in only.split(",")] if only else list(SECTIONS)
+    unknown = sorted(set(keys) - set(SECTIONS))
+    if unknown:
+        listed = ", ".join(f"{key} ({call.__name__})" for key, call in SECTIONS.items())
+        raise InputError(say("--only", ", ".join(unknown), listed, "name some of these"))
+    return keys
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.bench", description=__doc__)
+    listed = ", ".join(f"{key} {call.__name__}" for key, call in SECTIONS.items())
+    parser.add_argument("--only", metavar="a,f,...", help=f"some sections: {listed}")
+    parser.add_argument("--quick", action="store_true", help="see that it runs; not a measurement")
+    parser.add_argument("--device", default="cpu", help="of train_many; default: %(default)s")
+    parser.add_argument("--run-dir", type=Path, default=RUN, help="whose time section h shows")
+    parser.add_argument("--book", action="store_true", help="h: make the book now (some minutes)")
+    parser.add_argument("--results", type=Path, help="JSON; default: benchmarks/results.json")
+    parser.add_argument("--page", type=Path, help="Markdown; default: docs/benchmarks.md")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, print, write; return the exit code."""
+    args = _parser().parse_args(arguments)
+    results = args.results or (None if args.quick else report.RESULTS)
+    page = args.page or (None if args.quick else report.PAGE)
+    setup = Setup(QUICK if args.quick else Scale(), args.device, args.run_dir, args.book)
+    done: dict[str, dict[str, Any]] = {}
+    try:
+        for key in chosen(args.only):
+            done[key] = report.measured(partial(SECTIONS[key], setup))
+            print(report.section_text(key, done[key]), flush=True)
+            # After each one, so that an interrupted benchmark keeps what it has.
+            report.save(done, results, page)
+    except FrError as refused:
+        print(refused, file=sys.stderr)
+        return refused.exit_code
+    print(report.headline(done))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,138 @@
+"""The model that ships, loaded with onnxruntime alone, as a host in another language would.
+
+Standardisation and codec block are built here from the sidecar: what is tested is the pair of files
+and nothing of this package, whose only part below is the teacher's formula that scores are held to.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pandas as pd
+import pytest
+
+from fr_lib.teacher import vmaf_from_features
+
+ROOT = Path(__file__).resolve().parent.parent
+MODEL = ROOT / "model" / "tiny" / "fr_regressor_v3.onnx"
+CORPUS = ROOT / "data" / "corpus.jsonl.gz"
+MAX_BYTES = 200_000
+N_RANDOM = 10_000
+# The features of a clip compared with itself, without motion.
+IDENTICAL = np.array([[1.0, 1.0, 1.0, 1.0, 1.0, 0.0]])
+
+CARD = json.loads(MODEL.with_suffix(".json").read_text())
+VOCAB = CARD["encoder_vocab"]
+TRAINED = [name for name in VOCAB if CARD["trained_slots"][name]]
+UNTRAINED = [name for name in VOCAB if not CARD["trained_slots"][name]]
+
+
+@cache
+def session() -> onnxruntime.InferenceSession:
+    return onnxruntime.InferenceSession(MODEL, providers=["CPUExecutionProvider"])
+
+
+def score(features: np.ndarray, block: np.ndarray) -> np.ndarray:
+    """Score standardised features and a codec block."""
+    inputs = {"features": features.astype(np.float32), "codec_block": block.astype(np.float32)}
+    return session().run(["vmaf"], inputs)[0]
+
+
+def standardised(raw: np.ndarray) -> np.ndarray:
+    return (raw - np.array(CARD["feature_mean"])) / np.array(CARD["feature_std"])
+
+
+def block_of(slot: str, preset_norm, crf_norm, rows: int) -> np.ndarray:
+    layout = CARD["codec_block_layout"]
+    block = np.zeros((rows, len(layout)))
+    block[:, layout.index(f"encoder_onehot[{slot}]")] = 1.0
+    block[:, layout.index("preset_norm")] = preset_norm
+    block[:, layout.index("crf_norm")] = crf_norm
+    return block
+
+
+@pytest.fixture(scope="module")
+def rows() -> pd.DataFrame:
+    return pd.read_json(CORPUS, lines=True)
+
+
+# --- the file and its papers ----------------------------------------------------------------------
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_the_file_is_the_one_that_its_sidecar_describes():
+    assert CARD["onnx"] == MODEL.name
+    assert CARD["sha256"] == sha256(MODEL)
+    assert MODEL.stat().st_size < MAX_BYTES
+    assert [p.name for p in MODEL.parent.glob(f"{MODEL.name}*")] == [MODEL.name]
+
+
+def test_it_passed_its_gate_on_the_corpus_that_ships():
+    assert CARD["gate_passed"] is True
+    assert CARD["training"]["gate_passed"] is True
+    assert CARD["training"]["smoke"] is False
+    assert CARD["corpus_sha256"] == sha256(CORPUS)
+
+
+def test_its_slots_are_those_with_rows(rows):
+    assert (len(TRAINED), len(UNTRAINED)) == (5, 11)
+    counts = rows["encoder"].value_counts().to_dict()
+    assert counts == {name: CARD["trained_slots"][name] for name in TRAINED}
+
+
+def test_its_inputs_and_output_have_their_names_and_shapes():
+    shapes = {node.name: node.shape[1:] for node in session().get_inputs()}
+    assert shapes == {"features": [6], "codec_block": [18]}
+    assert [(node.name, len(node.shape)) for node in session().get_outputs()] == [("vmaf", 1)]
+
+
+# --- slots without training rows ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("reach", [1.0, 10.0])
+@pytest.mark.parametrize("outside", [False, True])
+def test_an_untrained_slot_answers_as_the_zero_block(reach, outside):
+    """Whatever preset and crf say; `reach` 10 is far outside what training saw."""
+    rng = np.random.default_rng(0)
+    features = rng.normal(0, reach, (N_RANDOM, 6))
+    low, high = (-100.0, 100.0) if outside else (0.0, 1.0)
+    zero = score(features, np.zeros((N_RANDOM, 18)))
+    assert np.isfinite(zero).all()
+    # Were all clipped, equality would say nothing.
+    assert ((zero > 0) & (zero < 100)).mean() > 0.2
+    for slot in UNTRAINED:
+        preset, crf = rng.uniform(low, high, (2, N_RANDOM))
+        found = score(features, block_of(slot, preset, crf, N_RANDOM))
+        assert np.abs(found - zero).max() <= 1e-5, slot
+
+
+@pytest.mark.parametrize("slot", TRAINED)
+def test_a_trained_slot_answers_for_itself(slot):
+    features = np.random.default_rng(0).normal(size=(1000, 6))
+    zero = score(features, np.zeros((1000, 18)))
+    assert np.abs(score(features, block_of(slot, 0.5, 0.5, 1000)) - zero).max() > 0.1
+
+
+# --- an identical pair ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("slot", VOCAB)
+def test_an_identical_pair_scores_as_the_teacher_says(slot, rows):
+    [teacher] = vmaf_from_features(IDENTICAL)
+    assert teacher == pytest.approx(97.43, abs=0.01)
+    quality = np.linspace(0, 63, 22)
+    if slot in TRAINED:
+        own = rows.loc[rows["encoder"] == slot, "cq"]
+        quality = np.linspace(own.min(), own.max(), 22)
+    features = np.repeat(standardised(IDENTICAL), len(quality), axis=0)
+    preset = PRESET_NORM.get(slot, 0.5)
+    found = score(features, block_of(slot, preset, quality / 63, len(quality)))
+    assert np.abs(found - teacher).max() <= 1.0
