@@ -8,6 +8,7 @@ Prints Markdown, and writes ``benchmarks/results.json`` and the figures of ``doc
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 import tempfile
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from fr_lib.corpus import Corpus
+    from fr_lib.encode import Cell, CellStore
     from fr_lib.train import Job, Recipe
 
 CORPUS = ROOT / "data" / "corpus.jsonl.gz"
@@ -267,6 +269,8 @@ def number_of_models(setup: Setup) -> Section:
 
 def number_of_rows(setup: Setup) -> Section:
     """Measure training at a fixed number of steps on ever more rows."""
+    import numpy as np
+
     from benchmarks.resample import resampled
     from fr_lib.evaluate import ARMS, SHIPPED_ARM, input_table
     from fr_lib.train import Job, train_many
@@ -274,8 +278,6 @@ def number_of_rows(setup: Setup) -> Section:
     models, largest = 8, max(setup.scale.training_rows)
     rows = []
     for count in setup.scale.training_rows:
-        import numpy as np
-
         corpus = replace(setup.corpus, table=resampled(setup.corpus.table, count, 10, 0))
         table, target, epochs = input_table(corpus), corpus.target(), largest // count
         jobs = [Job(np.arange(count), ARMS[SHIPPED_ARM], seed) for seed in range(models)]
@@ -310,20 +312,19 @@ def number_of_rows(setup: Setup) -> Section:
 def number_of_seeds(setup: Setup) -> Section:
     """Compare five seeds of all folds with one."""
     scale = setup.scale
-    calls = {
-        str(n): partial(setup.train, setup.folds(range(n)), scale.epochs * 2 // scale.repeats + 1)
-        for n in (1, 5)
-    }
-    epochs = scale.epochs * 2 // scale.repeats + 1
-    taken = medians(calls, scale.repeats)
+    jobs = {n: setup.folds(range(n)) for n in (1, 5)}
+    taken = medians(
+        {str(n): partial(setup.train, many, scale.epochs) for n, many in jobs.items()},
+        scale.repeats,
+    )
     rows = [
-        {"seeds": n, "models": n * len(setup.folds()), "epochs": epochs, "seconds": taken[str(n)]}
-        for n in (1, 5)
+        {"seeds": n, "models": len(many), "epochs": scale.epochs, "seconds": taken[str(n)]}
+        for n, many in jobs.items()
     ]
     return Section(
         "Five seeds against one",
         f"`train_many` (device {setup.device}), all folds of the arm v3 on the shipped corpus, "
-        f"{epochs} epochs, in turns, median of {scale.repeats}.",
+        f"{scale.epochs} epochs, in turns, median of {scale.repeats}.",
         rows,
         [ratio("five seeds of all folds against one", taken["5"] / taken["1"], "at most 3")],
     )
@@ -371,8 +372,6 @@ def loader_and_audit(setup: Setup) -> Section:
 
 def inference(setup: Setup) -> Section:
     """Measure onnxruntime on the shipped graph."""
-    import os
-
     import numpy as np
 
     from fr_lib.export import open_session
@@ -462,8 +461,8 @@ def corpus_maker(setup: Setup) -> Section:
         f"{scale.frames} frames), {' '.join(scale.qualities)}, presets "
         f"{' '.join(scale.presets) or 'as by default'}, encoders with `-threads 1`; encode, decode, "
         "check and score, through Dask in processes of this machine. Timed from the moment that "
-        "the workers are up until the corpus file is written, once each; what it took to start "
-        "and end them is in its own column.",
+        "the workers are up until the last cell is stored, once each; the whole call also starts "
+        "and ends them and writes the corpus file.",
         rows,
         [ratio("two Dask workers against one", each[1] / each[0], "at least 1.7")],
     )
@@ -479,33 +478,44 @@ def generated_clip(setup: Setup, ffmpeg: str, folder: Path, number: int) -> str:
     return str(path)
 
 
-def _grid_row(cells: Sequence[Any], workers: int, folder: Path, ffmpeg: str) -> dict[str, Any]:
+class _Stamped:
+    """A cell store that notes when each cell arrived."""
+
+    def __init__(self, store: CellStore) -> None:
+        self.store, self.times = store, list[float]()
+
+    def put(self, key: tuple, rows: list[dict]) -> None:
+        """Store the rows of one finished cell."""
+        self.store.put(key, rows)
+        self.times.append(time.perf_counter())
+
+
+def _grid_row(cells: Sequence[Cell], workers: int, folder: Path, ffmpeg: str) -> dict[str, Any]:
     from fr_lib.encode import make_corpus
     from fr_lib.grid import on_cluster
 
-    marks: list[float] = []
+    ready: list[float] = []
+    stores: list[_Stamped] = []
     # The cluster reports once, when its workers are there.
-    work = on_cluster(workers, report=lambda line: marks.append(time.perf_counter()))
-    finished: list[float] = []
+    work = on_cluster(workers, report=lambda line: ready.append(time.perf_counter()))
 
-    def timed_work(*arguments: Any) -> list[str]:
-        try:
-            return work(*arguments)
-        finally:
-            finished.append(time.perf_counter())
+    def stamped(todo: Sequence[Cell], store: CellStore, program: str) -> list[str]:
+        stores.append(_Stamped(store))
+        return work(todo, stores[0], program)
 
     out = folder / f"with_{workers}.jsonl.gz"
     start = time.perf_counter()
-    _, failures = make_corpus(cells, out, ffmpeg, report=lambda line: None, work=timed_work)
-    end = time.perf_counter()
+    _, failures = make_corpus(cells, out, ffmpeg, report=lambda line: None, work=stamped)
+    whole = time.perf_counter() - start
     if failures:
         raise InputError("\n".join(failures))
+    taken = stores[0].times[-1] - ready[0]
     return {
         "workers": workers,
         "cells": len(cells),
-        "seconds": end - marks[0],
-        "cells per hour": 3600 * len(cells) / (end - marks[0]),
-        "start-up, s": marks[0] - start,
+        "seconds": taken,
+        "cells per hour": 3600 * len(cells) / taken,
+        "whole call, s": whole,
     }
 
 
@@ -527,24 +537,22 @@ def book_time(setup: Setup) -> Section:
 def _book_section(run_dir: Path, whole: float | None, what: str) -> Section:
     import nbformat
 
-    rows, last = [], None
-    for path in sorted((run_dir / "notebooks").glob("[0-9]*.ipynb")):
-        notebook = nbformat.read(path, as_version=4)
-        facts = notebook.metadata["papermill"]
-        rows.append(_notebook_row(path.stem, notebook))
-        last = datetime.fromisoformat(facts["end_time"])
+    paths = sorted((run_dir / "notebooks").glob("[0-9]*.ipynb"))
     page = run_dir / "book" / "_build" / "html" / "index.html"
-    if last is None or not page.is_file():
+    if not paths or not page.is_file():
         raise InputError(
             say(str(run_dir), "no finished run with a book", "one", "make book, or give --book")
         )
+    notebooks = {path.stem: nbformat.read(path, as_version=4) for path in paths}
+    rows = [_notebook_row(name, notebook) for name, notebook in notebooks.items()]
     overhead = max(row["kernel and imports"] for row in rows)
-    built = page.stat().st_mtime - last.timestamp()
-    rows.append({"step": "book", "seconds": built, "computation": built, "kernel and imports": 0.0})
-    total = sum(row["seconds"] for row in rows)
-    if whole is not None:
-        rows.append(_rest("start and end of the command", whole - total))
-        total = whole
+    times = [n.metadata["papermill"] for n in notebooks.values()]
+    first = min(datetime.fromisoformat(t["start_time"]) for t in times).timestamp()
+    last = max(datetime.fromisoformat(t["end_time"]) for t in times).timestamp()
+    written = page.stat().st_mtime
+    rows.append(_rest("book", written - last))
+    total = written - first if whole is None else whole
+    rows.append(_rest("in between, start and end", total - sum(row["seconds"] for row in rows)))
     rows.append(_rest("all", total))
     return Section(
         "Where the time of make book goes",
@@ -652,13 +660,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     done: dict[str, dict[str, Any]] = {}
     try:
         for key in chosen(args.only):
-            done[key] = report.measured(partial(SECTIONS[key], setup))
+            done[key] = report.measured(partial(SECTIONS[key], setup), quick=args.quick)
             print(report.section_text(key, done[key]), flush=True)
             # After each one, so that an interrupted benchmark keeps what it has.
             report.save(done, results, page)
     except FrError as refused:
         print(refused, file=sys.stderr)
         return refused.exit_code
+    except KeyboardInterrupt:
+        print("interrupted; finished sections are kept", file=sys.stderr)
+        return 130
     print(report.headline(done))
     return 0
 

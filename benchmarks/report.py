@@ -69,11 +69,15 @@ def _processor() -> str:
     return names[0] if names else platform.processor()
 
 
-def measured(measure: Callable[[], Section]) -> dict[str, Any]:
-    """Run a measurement and return its section with date, duration and load average."""
+def measured(measure: Callable[[], Section], *, quick: bool = False) -> dict[str, Any]:
+    """Run a measurement and return its section with date, duration and load average.
+
+    `quick` marks one whose figures mean nothing.
+    """
     load, start = os.getloadavg()[0], time.perf_counter()
     section = asdict(measure())
     return section | {
+        "quick": quick,
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "seconds": round(time.perf_counter() - start, 1),
         "load_average": [round(load, 2), round(os.getloadavg()[0], 2)],
@@ -141,9 +145,10 @@ def headline(sections: Mapping[str, dict[str, Any]]) -> str:
 def section_text(key: str, section: Mapping[str, Any]) -> str:
     """Return one section: title, table, how, when and under which load."""
     before, after = section["load_average"]
+    smoke = "**A smoke of the benchmark itself, not a measurement.** " * section["quick"]
     return (
         f"### {key}. {section['title']}\n\n{table_text(section['rows'])}\n{section['how']}\n\n"
-        f"Measured {section['date']} in {shown(section['seconds'])} s; load average over one minute "
+        f"{smoke}Measured {section['date']} in {shown(section['seconds'])} s; load average over one minute "
         f"{before} before, {after} after.\n"
     )
 
@@ -157,9 +162,7 @@ def table_text(rows: list[dict[str, Any]]) -> str:
 
 
 def shown(value: Any) -> str:
-    """Return a cell's text: whole numbers with separators, others to three significant digits.
-
-    """
+    """Return a cell's text: whole numbers with separators, others to three significant digits."""
     if value is None:
         return ""
     if isinstance(value, float):

@@ -202,16 +202,20 @@ def _dashboard(client) -> str:
     return f"dashboard: {link}"
 
 
-def look_around(ffmpeg: str, paths: Sequence[str]) -> tuple[str, list[str]]:
-    """Return the version of FFmpeg, or why there is none, and the `paths` that are missing."""
+def look_around(ffmpeg: str, paths: Sequence[str]) -> tuple[str | None, list[str]]:
+    """Return FFmpeg's version, None if it cannot be used, and what is wrong where this runs."""
+    faults = [
+        say(path, "no such file", "the same path on every worker", "share the folder")
+        for path in paths
+        if not Path(path).is_file()
+    ]
     try:
-        version = ffmpeg_version(ffmpeg)
+        return ffmpeg_version(ffmpeg), faults
     except EncodeError as unfit:
-        version = str(unfit)
-    return version, [path for path in paths if not Path(path).is_file()]
+        return None, [str(unfit), *faults]
 
 
-def _look_around(client, ffmpeg: str, paths: Sequence[str]) -> dict[str, tuple[str, list[str]]]:
+def _look_around(client, ffmpeg: str, paths: Sequence[str]) -> dict[str, tuple]:
     found = client.run(look_around, ffmpeg, paths, on_error="return")
     unfit = {who: broken for who, broken in found.items() if isinstance(broken, Exception)}
     if unfit:
@@ -226,28 +230,25 @@ def _look_around(client, ffmpeg: str, paths: Sequence[str]) -> dict[str, tuple[s
     return found
 
 
-def refuse_unfit(found: Mapping[str, tuple[str, Sequence[str]]], version: str) -> None:
-    """Raise InputError unless all workers have FFmpeg `version` and all sources.
+def refuse_unfit(found: Mapping[str, tuple[str | None, Sequence[str]]], version: str) -> None:
+    """Raise InputError unless all workers have FFmpeg `version` and no fault.
 
     Parameters
     ----------
     found : mapping
-        Worker's address to its FFmpeg version and to the paths it lacks.
+        Worker's address to what :func:`look_around` returned there.
     version : str
         FFmpeg's version where the command runs; what it probed holds for this one only.
 
     Raises
     ------
     InputError
-        With one line for each version and each missing file, and who is concerned.
+        With one line for each other version and each fault, and who is concerned.
     """
     at: dict[str, list[str]] = {}
-    for worker, (own, missing) in sorted(found.items()):
-        if own != version:
-            fault = say(f"FFmpeg {own}", "mixed versions", version, "give all workers the same one")
-            at.setdefault(fault, []).append(worker)
-        for path in missing:
-            fault = say(path, "no such file", "the same path on every worker", "share the folder")
+    for worker, (own, faults) in sorted(found.items()):
+        mixed = say(f"FFmpeg {own}", "mixed versions", version, "give all workers the same one")
+        for fault in ([] if own in (None, version) else [mixed]) + list(faults):
             at.setdefault(fault, []).append(worker)
     if at:
         raise InputError("\n".join(f"{_some(who)}: {fault}" for fault, who in at.items()))

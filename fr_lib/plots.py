@@ -843,20 +843,22 @@ def ladder_grid(ladders: Sequence[Mapping[str, Any]]) -> Figure:
     """
     table = pd.DataFrame(ladders)
     encoders = _encoders(table)
-    fig, axes = figure(rows=-(-len(encoders) // 3), cols=3, height=2.7 * -(-len(encoders) // 3))
+    # One panel more than encoders: the legend has it.
+    rows = len(encoders) // 3 + 1
+    fig, axes = figure(rows=rows, cols=3, height=2.7 * rows)
     panels = np.atleast_1d(axes).ravel()
     lines = (
-        ("ours", True, "predicted", "#0072B2", "-", "ours, codec seen"),
-        ("ours", False, "predicted", "#56B4E9", "--", "ours, codec unseen"),
-        ("reference", False, "predicted", "#D55E00", ":", "reference recipe, codec unseen"),
+        ("ours", True, "#0072B2", "-", "ours, codec seen"),
+        ("ours", False, "#56B4E9", "--", "ours, codec unseen"),
+        ("reference", False, "#D55E00", ":", "reference recipe, codec unseen"),
     )
     for ax, encoder in zip(panels, encoders, strict=False):
         own = table[table["encoder"] == encoder]
         truth = own.groupby("quality")["vmaf"].mean()
         ax.plot(truth.index, truth, color="black", linewidth=2.5, alpha=0.6, label="VMAF")
-        for answer, seen, column, colour, style, name in lines:
-            rows = own[(own["answer"] == answer) & (own["seen"] == seen)]
-            mean = rows.groupby("quality")[column].mean()
+        for answer, seen, colour, style, name in lines:
+            chosen = own[(own["answer"] == answer) & (own["seen"] == seen)]
+            mean = chosen.groupby("quality")["predicted"].mean()
             ax.plot(mean.index, mean, color=colour, linestyle=style, label=name, linewidth=1.8)
         ax.set_title(encoder, fontsize=SMALL)
         _frame(ax, "", "")
@@ -864,8 +866,7 @@ def ladder_grid(ladders: Sequence[Mapping[str, Any]]) -> Figure:
     for ax in panels[len(encoders) :]:
         ax.set_axis_off()
     handles, labels = panels[0].get_legend_handles_labels()
-    spare = panels[len(encoders)] if len(encoders) < len(panels) else fig
-    spare.legend(handles, labels, loc="center", fontsize=SMALL, frameon=False)
+    panels[len(encoders)].legend(handles, labels, loc="center", fontsize=SMALL, frameon=False)
     fig.supxlabel("quality value (encoder's own scale)", fontsize=SMALL + 1)
     fig.supylabel("mean VMAF (points)", fontsize=SMALL + 1)
     return fig

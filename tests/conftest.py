@@ -1,8 +1,9 @@
 """The runs that several files look at, each made once, two at a time.
 
-``smoke`` is a whole run that passes, ``hopeless`` one whose gate fails, ``nvenc`` one on a corpus
-of NVIDIA encoders alone; all three have their book. ``alone`` is the first one's corpus once more,
-one plain papermill call per notebook. Tests read them; one that has to write copies first.
+``smoke`` is a whole run that passes, ``hopeless`` one whose gate fails and that measures all
+chapters, ``nvenc`` one on a corpus of NVIDIA encoders alone; all three have their book. ``alone``
+is the first one's corpus once more, one plain papermill call per notebook. Tests read them; one
+that has to write copies first.
 """
 
 from __future__ import annotations
@@ -16,6 +17,13 @@ from chain import ROOT, Done, run_alone, run_hopeless, run_nbval, run_nvenc, run
 
 from fr_lib.run import smoke_corpus
 from fr_lib.rundir import RunDir
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _runs_start_first(request) -> None:
+    """Let the runs go on beside the tests that do not need them."""
+    if any("runs" in getattr(item, "fixturenames", ()) for item in request.session.items):
+        request.getfixturevalue("runs")
 
 
 @pytest.fixture(scope="session")

@@ -32,7 +32,7 @@ from fr_lib.encode import (
     make_corpus,
 )
 from fr_lib.errors import EncodeError, InputError
-from fr_lib.grid import on_cluster, refuse_unfit
+from fr_lib.grid import look_around, on_cluster, refuse_unfit
 
 FFMPEG = default_ffmpeg()
 FRAMES = 8
@@ -219,15 +219,27 @@ def test_workers_that_agree_are_accepted():
 
 def test_each_fault_is_named_once_with_the_workers_that_have_it():
     found = {f"tcp://{n}:1": ("8.1", []) for n in "abcde"}
-    found |= {"tcp://x:1": ("9.0", ["clips/a.mkv"]), "tcp://y:1": ("7.0", ["clips/a.mkv"])}
+    found |= {"tcp://x:1": ("9.0", ["a.mkv: none"]), "tcp://y:1": ("7.0", ["a.mkv: none"])}
+    found |= {"tcp://z:1": (None, ["ffmpeg: cannot be run"])}
     with pytest.raises(InputError) as caught:
         refuse_unfit(found, "9.0")
     assert str(caught.value).splitlines() == [
         "tcp://a:1, tcp://b:1, tcp://c:1 and 2 more: FFmpeg 8.1: mixed versions; allowed: 9.0; "
         "give all workers the same one",
-        "tcp://x:1, tcp://y:1: clips/a.mkv: no such file; "
-        "allowed: the same path on every worker; share the folder",
+        "tcp://x:1, tcp://y:1: a.mkv: none",
         "tcp://y:1: FFmpeg 7.0: mixed versions; allowed: 9.0; give all workers the same one",
+        "tcp://z:1: ffmpeg: cannot be run",
+    ]
+
+
+def test_a_worker_looks_for_ffmpeg_and_for_the_clips(clips, tmp_path):
+    there, nowhere = str(clips[0]), str(tmp_path / "none")
+    assert look_around(FFMPEG, [there]) == (ffmpeg_version(FFMPEG), [])
+    version, faults = look_around(nowhere, [there, nowhere])
+    assert version is None
+    assert [fault.split(";")[0] for fault in faults] == [
+        f"{nowhere}: cannot be run (No such file or directory)",
+        f"{nowhere}: no such file",
     ]
 
 
@@ -307,7 +319,7 @@ def test_a_scheduler_without_workers_is_refused(cells, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("workers", [None, 0, -1])
 def test_a_cluster_without_workers_is_refused(workers):
-    with pytest.raises(InputError, match="--workers: .*; allowed: 1 or more"):
+    with pytest.raises(InputError, match=r"--workers: .*; allowed: 1 or more"):
         on_cluster(workers)
 
 
@@ -321,14 +333,17 @@ def test_a_number_of_threads_below_one_is_refused(threads):
 
 
 def living_in(session: int) -> list[str]:
-    """Return the processes of a session once those that are ending have ended."""
-    own = []
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error, ProcessLookupError):
-            if os.getsid(process.pid) == session:
-                own.append(process)
-    _, alive = psutil.wait_procs(own, timeout=10)
-    return [str(p) for p in alive if p.status() != psutil.STATUS_ZOMBIE]
+    """Return the processes of a session, once those that are ending have had their time."""
+    for _ in range(100):
+        alive = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error, ProcessLookupError):
+                if os.getsid(process.pid) == session and process.status() != psutil.STATUS_ZOMBIE:
+                    alive.append(str(process))
+        if not alive:
+            break
+        time.sleep(0.1)
+    return alive
 
 
 def start(*arguments: object, **options) -> subprocess.Popen[str]:
@@ -421,7 +436,7 @@ def test_a_lost_scheduler_keeps_finished_cells(clips, tmp_path):
 
     closer = threading.Thread(target=close)
     closer.start()
-    with pytest.raises(EncodeError, match="scheduler: lost; .*finished cells are kept"):
+    with pytest.raises(EncodeError, match=r"scheduler: lost; .*finished cells are kept"):
         make_corpus(todo, tmp_path / "c.jsonl", FFMPEG, quiet, on(lost))
     closer.join()
     assert 1 <= len(read_table(tmp_path / "c.jsonl")) / FRAMES < len(todo)

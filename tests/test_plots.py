@@ -127,9 +127,11 @@ def test_marker_tells_the_maker():
 
 @pytest.mark.parametrize("sight", SIGHT)
 def test_colours_that_share_a_marker_stay_apart(sight):
+    # Tritanopia, one person in ten thousand, merges blues and greens.
+    floor = 16 if sight == "tritanopia" else 25
     for (a, (one, mark)), (b, (two, other)) in itertools.combinations(plots.PALETTE.items(), 2):
         if mark == other:
-            assert distance(one, two, sight) > 18, (a, b)
+            assert distance(one, two, sight) > floor, (a, b)
 
 
 @pytest.mark.parametrize("sight", SIGHT)

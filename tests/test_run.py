@@ -14,7 +14,7 @@ from fr_lib.corpus import write_table
 from fr_lib.errors import ArtefactError, InputError
 from fr_lib.files import write_json
 from fr_lib.registry import verify
-from fr_lib.run import NotebookFailed, declared_parameters, parse_settings, run_notebook
+from fr_lib.run import EVIDENCE, NotebookFailed, declared_parameters, parse_settings, run_notebook
 from fr_lib.rundir import ARTEFACTS, RunDir
 
 # Jupyter's own packages warn of each other's future; nothing of ours may.
@@ -248,15 +248,23 @@ def test_every_file_of_a_run_carries_its_stamp(smoke):
 
 
 def test_a_finished_run_leaves_no_scratch_files(smoke, hopeless):
-    for done in (smoke, hopeless):
+    for done, chapters in ((smoke, ()), (hopeless, EVIDENCE)):
         names = {file.name for file in done.path.rglob("*") if "_build" not in file.parts}
         assert not {n for n in names if "progress" in n or "failed" in n or n.startswith(".")}
-        assert copies(RunDir(done.path)) == {f"{name}.ipynb" for name in NOTEBOOKS}
+        executed = {f"{name}.ipynb" for name in (*NOTEBOOKS, *chapters)}
+        assert copies(RunDir(done.path)) == executed
 
 
-def test_progress_is_shown_for_each_step(smoke):
-    for step in (*NOTEBOOKS, "book"):
-        assert f"{step}: 100%" in smoke.err
+def test_progress_is_shown_for_each_step(hopeless):
+    for step in (*NOTEBOOKS, *EVIDENCE, "book"):
+        assert f"{step}: 100%" in hopeless.err
+
+
+def test_the_full_profile_measures_its_chapters_and_a_setting_beats_it(hopeless):
+    assert {"transfer.json", "ablation.json", "seeds.json"} == {
+        file.name for file in (hopeless.path / "evidence").iterdir()
+    }
+    assert hopeless.json("loso.json")["seeds"] == [3, 4]
 
 
 def test_a_smoke_run_leaves_model_alone(smoke, shipped_before):
@@ -276,9 +284,15 @@ def test_a_smoke_model_says_what_it_is(smoke):
     assert verify(smoke.path / "model") == []
 
 
+def is_fail(clause: dict) -> bool:
+    return clause["blocks"] and clause["status"] == "fail"
+
+
 def test_a_failed_gate_ends_with_1_and_leaves_its_audit_trail(hopeless):
     assert hopeless.code == 1, hopeless.err
-    assert "gate:  FAILED (mean LOSO PLCC, worst source PLCC)" in hopeless.out
+    failed = ", ".join(c["name"] for c in hopeless.json("gate.json")["clauses"] if is_fail(c))
+    assert "mean LOSO PLCC, worst source PLCC" in failed
+    assert f"gate:  FAILED ({failed})" in hopeless.out
     assert "Traceback" not in hopeless.err
     card = hopeless.json("model/fr_regressor_v3.json")
     (row,) = hopeless.json("model/registry.json")["models"]

@@ -1,0 +1,180 @@
+# ruff: noqa: T201 (a command prints)
+"""Does a corpus of millions of rows fit: load, audit and leave-one-source-out, with peak memory.
+
+Makes a synthetic Parquet file in a temporary folder (rows of the shipped corpus, drawn with
+replacement, with noise), takes it through the library in this one process, and adds the figures to
+``benchmarks/results.json`` and ``docs/benchmarks.md``. Ends with 1 if memory exceeded the limit.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from benchmarks import report
+from benchmarks.bench import CORPUS
+from benchmarks.report import Section, ratio
+from fr_lib.errors import FrError, InputError, say
+
+if TYPE_CHECKING:
+    from fr_lib.corpus import Corpus
+
+KEY = "large"
+
+
+def peak_gib() -> float:
+    """Return the largest resident memory of this process so far, GiB."""
+    kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # macOS counts in bytes.
+    return kib / (2**30 if sys.platform == "darwin" else 2**20)
+
+
+@dataclass
+class Steps:
+    """Steps one after another, each with its time and the peak of memory after it."""
+
+    n_rows: int
+    rows: list[dict[str, Any]] = field(default_factory=list)
+
+    def __call__(self, step: str, call: Callable[[], Any]) -> Any:
+        """Run a step and return its result."""
+        start = time.perf_counter()
+        result = call()
+        taken = time.perf_counter() - start
+        self.rows.append(
+            {
+                "step": step,
+                "seconds": taken,
+                "rows per second": self.n_rows / taken,
+                "peak memory so far, GiB": peak_gib(),
+            }
+        )
+        print(f"{step}: {taken:.1f} s, peak {peak_gib():.2f} GiB", flush=True)
+        return result
+
+
+def write_large(path: Path, rows: int, sources: int) -> None:
+    """Write the synthetic corpus source by source, so that making it takes little memory."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from benchmarks.resample import as_file_rows, resampled_sources
+    from fr_lib.corpus import load_corpus
+
+    table = load_corpus(CORPUS).table
+    writer = None
+    try:
+        for source in resampled_sources(table, rows, sources, seed=0):
+            part = pa.Table.from_pandas(as_file_rows(source), preserve_index=False)
+            writer = writer or pq.ParquetWriter(path, part.schema)
+            writer.write_table(part)
+    finally:
+        if writer:
+            writer.close()
+
+
+def leave_out(corpus: Corpus, arm: str, folds: int | None) -> None:
+    """Run LOSO with one epoch, all folds or the first few."""
+    import numpy as np
+
+    from fr_lib.evaluate import ARMS, input_table, loso
+    from fr_lib.train import Job, Recipe, train_many
+
+    recipe = Recipe(epochs=1)
+    if folds is None:
+        loso(corpus, recipe, [0], [arm], device="cpu", progress=show_progress)
+        return
+    groups = corpus.groups()
+    jobs = [
+        Job(np.flatnonzero(groups != name), ARMS[arm], 0) for name in corpus.sources()[:folds]
+    ]
+    train_many(input_table(corpus), corpus.target(), jobs, recipe, "cpu", show_progress)
+
+
+_shown = [0.0]
+
+
+def show_progress(message: str, share: float) -> None:
+    """Print every twentieth part."""
+    if share - _shown[0] >= 0.05:
+        _shown[0] = share
+        print(f"  {100 * share:.0f} %, peak {peak_gib():.2f} GiB", flush=True)
+
+
+def measure(args: argparse.Namespace) -> Section:
+    """Make, load, audit, leave out; return the figures."""
+    from fr_lib.audit import audit
+    from fr_lib.corpus import load_corpus
+
+    steps = Steps(args.rows)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "large.parquet")
+        steps("make the file", partial(write_large, path, args.rows, args.sources))
+        size = path.stat().st_size / 2**20
+        corpus = steps("load", partial(load_corpus, path))
+    steps("audit", partial(audit, corpus))
+    folds = args.sources if args.folds is None else args.folds
+    what = f"LOSO, 1 epoch, arm {args.arm}, {folds} folds"
+    if args.folds is not None:
+        what = f"training of {folds} of {args.sources} folds, 1 epoch, arm {args.arm}"
+    steps(what, partial(leave_out, corpus, args.arm, args.folds))
+    trained = steps.rows[-1]
+    trained["rows per second"] = folds * args.rows * (1 - 1 / args.sources) / trained["seconds"]
+    return Section(
+        f"Large corpora: {args.rows:,} rows of {args.sources} sources",
+        f"One process, CPU. The rows are synthetic: drawn from the shipped corpus with "
+        f"replacement, with noise on the features and VMAF by its formula; the Parquet file has "
+        f"{size:,.0f} MiB. Memory is `ru_maxrss`, the process's peak up to the end of the step. In "
+        "the last step a row counts once per fold.",
+        steps.rows,
+        [
+            ratio(
+                f"{args.rows:,} rows x {args.sources} sources, {what}: peak memory, GiB",
+                peak_gib(),
+                f"at most {args.limit_gib:g}",
+            )
+        ],
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.large", description=__doc__)
+    parser.add_argument("--rows", type=int, default=2_000_000)
+    parser.add_argument("--sources", type=int, default=200)
+    parser.add_argument("--arm", default="v3", help="v1, v2 or v3; default: %(default)s")
+    parser.add_argument("--folds", type=int, help="train so many folds; default: all, with scores")
+    parser.add_argument("--limit-gib", type=float, default=8.0, help="default: %(default)s")
+    parser.add_argument("--results", type=Path, default=report.RESULTS)
+    parser.add_argument("--page", type=Path, default=report.PAGE)
+    parser.add_argument("--print-only", action="store_true", help="write no file")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, print, write; return 1 if memory exceeded the limit, 2 for bad input."""
+    args = _parser().parse_args(arguments)
+    try:
+        if not args.rows >= args.sources >= 2:
+            raise InputError(
+                say("--rows, --sources", f"{args.rows}, {args.sources}", "rows >= sources >= 2", "")
+            )
+        section = report.measured(partial(measure, args))
+        print(report.section_text(KEY, section))
+        if not args.print_only:
+            report.save({KEY: section}, args.results, args.page)
+    except FrError as refused:
+        print(refused, file=sys.stderr)
+        return refused.exit_code
+    return 1 if peak_gib() > args.limit_gib else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,450 @@
+"""Results that are kept: their stamps, where they are looked for, and when a page refuses them."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+
+from fr_lib import evidence as module
+from fr_lib.audit import audit
+from fr_lib.book import page_values, stage_book
+from fr_lib.corpus import load_corpus, write_table
+from fr_lib.errors import ArtefactError
+from fr_lib.evaluate import loso, loso_report
+from fr_lib.evidence import (
+    CODE,
+    REMEDY,
+    code_sha256,
+    evidence,
+    find,
+    keep,
+    record,
+    seed_folds,
+    stamps,
+    stored,
+    why_missing,
+)
+from fr_lib.files import json_text, read_json, sha256_of, write_json
+from fr_lib.gate import evaluate_gate, verdict
+from fr_lib.run import EVIDENCE, NOTEBOOKS
+from fr_lib.rundir import RunDir
+from fr_lib.schema import MODEL_ID
+from fr_lib.ship import ship
+from fr_lib.synthetic import synthetic_table
+from fr_lib.train import RECIPES, Recipe
+
+ROOT = Path(__file__).resolve().parent.parent
+FAST = Recipe(name="test", hidden=8, lr=2e-2, epochs=2)
+HEADLINE = {
+    scheme: {
+        answer: {
+            "rmse": rmse,
+            "abs_bias": 0.0625,
+            **{"rmse_low": 0.1, "rmse_high": 30.0, "worst_rmse": 31.0, "worst_set": "libx264"},
+        }
+        for answer, rmse in (("ours", 0.4375), ("reference", 21.75))
+    }
+    for scheme in ("leave one codec out", "train on one codec")
+}
+TRANSFER = {"headline": HEADLINE, "encoders": ["libx264", "libvvenc"]}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> Path:
+    """A run directory with all that the pages read; nothing in it is evidence."""
+    base = tmp_path_factory.mktemp("evidence")
+    table = synthetic_table(["libx264", "libvvenc"], [15, 30, 45], sources=3, frames=3, seed=0)
+    write_table(table, base / "c.jsonl")
+    corpus = load_corpus(base / "c.jsonl")
+    run = RunDir(base / "r")
+    run.begin(corpus)
+    facts = run.write("audit.json", audit(corpus) | {"provenance": None})
+    result = loso(corpus, FAST, device="cpu")
+    run.write_table("folds.parquet", result.folds)
+    run.write_table("oof.parquet", result.oof)
+    run.write("loso.json", loso_report(result) | {"by_title": None})
+    clauses = evaluate_gate(result.folds, facts["trained_slots"], None)
+    run.write("gate.json", verdict(clauses))
+    ship(run, "cpu")
+    for name in ("coverage", "ladders"):
+        run.save_figure(Figure(), name)
+    (run / "notebooks").mkdir()
+    for name in (*NOTEBOOKS, *EVIDENCE):
+        shutil.copy(ROOT / "notebooks" / f"{name}.ipynb", run / "notebooks")
+    return run.path
+
+
+@pytest.fixture
+def store(tmp_path, monkeypatch) -> Path:
+    """Stand in for the project's own store."""
+    monkeypatch.setattr(module, "STORE", tmp_path / "store")
+    return tmp_path / "store"
+
+
+@pytest.fixture
+def run(made, tmp_path, store) -> RunDir:
+    """A copy of the run, under the same id."""
+    shutil.copytree(made, tmp_path / made.name)
+    return RunDir(tmp_path / made.name)
+
+
+def restamp(path: Path, **changes) -> None:
+    data = read_json(path, made_by="a test")
+    write_json(path, data | {"stamps": data["stamps"] | changes})
+
+
+# --- stamps ---------------------------------------------------------------------------------------
+
+
+def test_stamps_are_those_of_corpus_recipe_seed_and_code(run, made):
+    assert stamps(run) == {
+        "corpus_sha256": sha256_of(made.parent / "c.jsonl"),
+        "recipe": FAST.as_dict(),
+        "seed": 0,
+        "code_sha256": code_sha256(),
+    }
+
+
+@pytest.fixture
+def code(tmp_path, monkeypatch) -> Path:
+    """A copy of the modules that decide the figures, which a test may change."""
+    folder = tmp_path / "checkout" / "fr_lib"
+    folder.mkdir(parents=True)
+    for name in CODE:
+        shutil.copy(ROOT / "fr_lib" / f"{name}.py", folder)
+    monkeypatch.setattr(module, "ROOT", folder.parent)
+    return folder
+
+
+@pytest.mark.parametrize("name", CODE)
+def test_a_change_in_any_module_that_decides_the_figures_changes_the_code_stamp(code, name):
+    before = code_sha256()
+    with open(code / f"{name}.py", "a") as file:
+        file.write("\n")
+    assert code_sha256() != before
+
+
+def test_the_code_stamp_is_that_of_the_bytes_alone(code, monkeypatch):
+    copied = code_sha256()
+    monkeypatch.undo()
+    assert copied == code_sha256()
+
+
+def test_what_trains_and_scores_is_part_of_the_code_stamp():
+    assert {"train", "model", "evaluate", "transfer", "ablation", "teacher", "corpus"} <= set(CODE)
+
+
+# --- record and find ------------------------------------------------------------------------------
+
+
+def test_round_trip(run):
+    data = {"figures": np.array([1.5, np.nan]), "table": pd.DataFrame({"a": [1], "b": ["x"]})}
+    written = record(run, "transfer", data)
+    assert find(run, "transfer") == written
+    assert written == {
+        "figures": [1.5, None],
+        "table": [{"a": 1, "b": "x"}],
+        "stamps": stamps(run),
+    }
+    assert (run / "evidence" / "transfer.json").read_text() == json_text(written)
+    assert find(run, "ablation") is None
+
+
+@pytest.mark.parametrize(
+    ("stamp", "value", "word"),
+    [
+        ("corpus_sha256", "0" * 64, "corpus"),
+        ("recipe", RECIPES["tuned"].as_dict(), "recipe"),
+        ("seed", 1, "seed"),
+        ("code_sha256", "0" * 64, "code"),
+    ],
+)
+@pytest.mark.parametrize("where", ["run", "store"])
+def test_another_stamp_is_not_found_and_is_named(run, stamp, value, word, where):
+    record(run, "transfer", TRANSFER)
+    keep(run)
+    if where == "store":
+        shutil.rmtree(run / "evidence")
+    else:
+        restamp(run / "evidence" / "transfer.json", **{stamp: value})
+    restamp(stored(run) / "transfer.json", **{stamp: value})
+    assert find(run, "transfer") is None
+    assert why_missing(run, "transfer") == f"stored results are of another {word}"
+    restamp(stored(run) / "transfer.json", **{stamp: stamps(run)[stamp]})
+    assert find(run, "transfer")["headline"] == HEADLINE
+
+
+def test_every_stamp_that_differs_is_named(run):
+    record(run, "transfer", TRANSFER)
+    keep(run)
+    restamp(stored(run) / "transfer.json", seed=7, code_sha256="0" * 64)
+    assert why_missing(run, "transfer") == "stored results are of another seed, code"
+
+
+@pytest.mark.parametrize("change", [{"epochs": 3}, {"dropout": 0.1}, {"name": "other"}])
+def test_each_setting_of_a_recipe_counts(run, change):
+    record(run, "transfer", TRANSFER)
+    restamp(run / "evidence" / "transfer.json", recipe=FAST.as_dict() | change)
+    assert find(run, "transfer") is None
+
+
+def test_a_changed_module_makes_results_stale(run, code):
+    record(run, "transfer", TRANSFER)
+    keep(run)
+    assert find(run, "transfer")
+    with open(code / "train.py", "a") as file:
+        file.write("# changed\n")
+    assert find(run, "transfer") is None
+    assert why_missing(run, "transfer") == "stored results are of another code"
+
+
+def test_a_corpus_that_was_never_measured(run):
+    assert find(run, "transfer") is None
+    assert why_missing(run, "transfer") == "not measured for this corpus"
+
+
+def test_a_stale_result_of_the_run_does_not_hide_a_stored_one(run):
+    record(run, "transfer", TRANSFER)
+    keep(run)
+    restamp(run / "evidence" / "transfer.json", seed=9)
+    assert find(run, "transfer")["stamps"]["seed"] == 0
+
+
+# --- measured or found ----------------------------------------------------------------------------
+
+
+def test_measured_evidence_is_recorded(run):
+    data = evidence(run, "transfer", lambda: {"x": 1})
+    assert data == {"x": 1, "stamps": stamps(run)}
+    assert evidence(run, "transfer", None) == data
+
+
+def test_measuring_again_replaces_what_was_there(run):
+    evidence(run, "transfer", lambda: {"x": 1})
+    assert evidence(run, "transfer", lambda: {"x": 2})["x"] == 2
+    assert find(run, "transfer")["x"] == 2
+
+
+def test_evidence_that_is_missing_or_stale_is_refused_with_the_remedy(run):
+    with pytest.raises(ArtefactError, match="transfer: not measured for this corpus; ") as missing:
+        evidence(run, "transfer", None)
+    assert REMEDY in str(missing.value)
+    record(run, "transfer", TRANSFER)
+    keep(run)
+    for path in (run / "evidence", stored(run)):
+        restamp(path / "transfer.json", code_sha256="0" * 64)
+    with pytest.raises(ArtefactError, match="transfer: stored results are of another code; "):
+        evidence(run, "transfer", None)
+
+
+# --- several seeds --------------------------------------------------------------------------------
+
+
+def folds(*seeds: int) -> pd.DataFrame:
+    return pd.DataFrame(
+        {"seed": seed, "arm": "v3", "held_out": source, "plcc": 0.9 + seed / 100, "rmse": 1.0}
+        for seed in seeds
+        for source in ("a", "b")
+    )
+
+
+def test_folds_of_several_seeds_are_recorded_and_join_those_of_one(run):
+    several = folds(0, 1, 2)
+    pd.testing.assert_frame_equal(seed_folds(run, several), several)
+    own = folds(0).assign(rmse=5.0)
+    merged = seed_folds(run, own)
+    assert merged["seed"].tolist() == [0, 0, 1, 1, 2, 2]
+    # This run's own folds come first and are not replaced.
+    assert merged["rmse"].tolist() == [5.0, 5.0, 1.0, 1.0, 1.0, 1.0]
+    assert list(merged) == list(own)
+    # Folds of one seed are no evidence about seeds.
+    assert len(find(run, "seeds")["folds"]) == 6
+
+
+def test_one_seed_stays_alone_without_matching_stored_ones(run):
+    pd.testing.assert_frame_equal(seed_folds(run, folds(0)), folds(0))
+    assert find(run, "seeds") is None
+    seed_folds(run, folds(0, 1))
+    restamp(run / "evidence" / "seeds.json", code_sha256="0" * 64)
+    pd.testing.assert_frame_equal(seed_folds(run, folds(0)), folds(0))
+
+
+def test_an_undefined_fold_of_another_seed_stays_undefined(run):
+    several = folds(0, 1)
+    several.loc[3, "plcc"] = np.nan
+    seed_folds(run, several)
+    assert seed_folds(run, folds(0))["plcc"].isna().tolist() == [False, False, False, True]
+
+
+# --- the project's store --------------------------------------------------------------------------
+
+
+def test_keep_copies_what_the_run_measured(run, store):
+    record(run, "transfer", TRANSFER)
+    record(run, "ablation", {"rows": []})
+    kept = keep(run)
+    folder = store / stamps(run)["corpus_sha256"][:12]
+    assert kept == [folder / "ablation.json", folder / "transfer.json"]
+    assert stored(run) == folder
+    for path in kept:
+        assert path.read_bytes() == (run / "evidence" / path.name).read_bytes()
+    shutil.rmtree(run / "evidence")
+    assert find(run, "transfer")["headline"] == HEADLINE
+    assert find(run, "ablation")["rows"] == []
+
+
+def test_a_run_that_measured_nothing_keeps_nothing(run, store):
+    assert keep(run) == []
+    assert not store.exists()
+
+
+# --- the book -------------------------------------------------------------------------------------
+
+
+# Jupyter's own packages warn of each other's future.
+pages = pytest.mark.filterwarnings("ignore:::(nbformat|jupyter_).*")
+
+
+def staged(run: RunDir) -> Path:
+    """Stage the book with the chapters that have evidence, as a whole run does."""
+    missing = {n: why_missing(run, key) for n, key in EVIDENCE.items() if not find(run, key)}
+    return stage_book(run, missing)
+
+
+@pages
+def test_a_chapter_without_evidence_shows_the_notice_and_no_figure(run):
+    stage = staged(run)
+    for name in EVIDENCE:
+        page = (stage / "notebooks" / f"{name}.md").read_text()
+        title = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", 4).cells[0].source
+        assert page.startswith(title.splitlines()[0])
+        assert "**No results to show: not measured for this corpus.**" in page
+        assert "![" not in page
+        assert "figure" not in page
+        assert not (stage / "notebooks" / f"{name}.ipynb").exists()
+    card = (stage / "index.md").read_text()
+    assert "What an unseen codec costs was not measured with this corpus, recipe and code" in card
+    assert "held-out sources.**" not in card
+
+
+@pages
+def test_the_card_quotes_the_evidence_from_its_file(run):
+    record(run, "transfer", TRANSFER)
+    stage = staged(run)
+    assert (stage / "notebooks" / "05_transfer.ipynb").is_file()
+    assert not (stage / "notebooks" / "05_transfer.md").exists()
+    card = " ".join((stage / "index.md").read_text().split())
+    assert "errs by 0.44 VMAF points (RMSE; mean absolute bias 0.06)" in card
+    assert "the reference recipe errs by 21.8" in card
+    assert "the other 1 cost 0.44 (bias 0.06) against 21.8" in card
+    assert "was not measured with this corpus" not in card
+
+
+@pages
+@pytest.mark.parametrize("stamp", ["corpus_sha256", "code_sha256"])
+def test_a_stale_result_is_shown_on_no_page(run, stamp):
+    record(run, "transfer", TRANSFER)
+    record(run, "seeds", {"folds": folds(0, 1)})
+    keep(run)
+    for folder in (run / "evidence", stored(run)):
+        for name in ("transfer", "seeds"):
+            restamp(folder / f"{name}.json", **{stamp: "0" * 64})
+    values = page_values(run)
+    assert (values["transfer"], values["seeds"]) == (None, None)
+    stage = staged(run)
+    word = stamp.removesuffix("_sha256")
+    page = (stage / "notebooks" / "05_transfer.md").read_text()
+    assert f"**No results to show: stored results are of another {word}.**" in page
+    card = (stage / "index.md").read_text()
+    assert "was not measured with this corpus, recipe and code" in card
+    assert "21.8" not in card
+    assert "Over 2 seeds" not in card
+
+
+@pages
+def test_the_card_gives_the_spread_over_seeds(run):
+    record(run, "seeds", {"folds": folds(0, 2)})
+    arm = page_values(run)["seeds"]["arms"]["v3"]
+    assert arm["plcc_mean"] == pytest.approx(0.91)
+    assert arm["plcc_ptp"] == pytest.approx(0.02)
+    assert arm["rmse_ptp"] == 0
+    card = " ".join((staged(run) / "index.md").read_text().split())
+    assert "Over 2 seeds, v3's mean PLCC is 0.910000 with a spread of 0.020000" in card
+
+
+# --- what ships -----------------------------------------------------------------------------------
+
+CORPUS = ROOT / "data" / "corpus.jsonl.gz"
+
+
+def shipped(name: str) -> dict:
+    folder = ROOT / "data" / "evidence" / sha256_of(CORPUS)[:12]
+    return read_json(folder / f"{name}.json", made_by=f"{REMEDY} and make release RUN=full")
+
+
+@pytest.mark.parametrize("name", ["transfer", "ablation", "seeds"])
+def test_what_ships_is_of_this_corpus_recipe_and_code(name):
+    assert shipped(name)["stamps"] == {
+        "corpus_sha256": sha256_of(CORPUS),
+        "recipe": Recipe().as_dict(),
+        "seed": 0,
+        "code_sha256": code_sha256(),
+    }
+
+
+def test_the_model_that_ships_is_of_that_recipe_and_seed():
+    card = read_json(ROOT / "model" / "tiny" / f"{MODEL_ID}.json", made_by="make release")
+    assert card["recipe"] == Recipe().as_dict() | {"seed": 0}
+    own = pd.DataFrame(shipped("seeds")["folds"]).query("seed == 0 and arm == 'v3'")
+    assert card["loso_mean_plcc"] == pytest.approx(own["plcc"].mean(), abs=1e-12)
+
+
+def test_shipped_leave_one_source_out_keeps_its_limits():
+    own = pd.DataFrame(shipped("seeds")["folds"]).query("seed == 0 and arm == 'v3'")
+    assert len(own) == 12
+    assert own["plcc"].mean() >= 0.9997
+    assert own["plcc"].min() >= 0.997
+    assert own["rmse"].mean() <= 0.30
+    assert own["rmse"].max() <= 1.60
+
+
+def test_shipped_seeds_keep_the_limits_on_seeds():
+    table = pd.DataFrame(shipped("seeds")["folds"]).query("arm == 'v3'")
+    means = table.groupby("seed")["plcc"].mean()
+    assert means.index.tolist() == [0, 1, 2, 3, 4]
+    assert table["plcc"].notna().all()
+    assert means.min() >= 0.95
+    assert np.ptp(means) <= 0.005
+
+
+@pytest.mark.parametrize(
+    ("scheme", "rmse", "bias"),
+    [("leave one codec out", 0.40, 0.15), ("train on one codec", 1.60, 0.30)],
+)
+def test_shipped_transfer_keeps_its_limits(scheme, rmse, bias):
+    found = shipped("transfer")["headline"][scheme]
+    assert found["ours"]["rmse"] <= rmse
+    assert found["ours"]["abs_bias"] <= bias
+    # The reference was trained on the same rows, and errs by far more.
+    assert found["reference"]["rmse"] >= 10 * found["ours"]["rmse"]
+
+
+def test_shipped_ladders_fall_with_quality():
+    rise = shipped("transfer")["largest_rise"]
+    assert rise["ours, seen"] <= 0.5
+    assert rise["ours, unseen"] <= 0.5
+
+
+def test_shipped_ablation_starts_from_the_same_leave_one_source_out():
+    default = shipped("ablation")["rows"][0]
+    own = pd.DataFrame(shipped("seeds")["folds"]).query("seed == 0 and arm == 'v3'")
+    assert (default["choice"], default["name"]) == ("default", "as it ships")
+    assert default["rmse"] == pytest.approx(own["rmse"].mean(), abs=1e-3)
+    assert default["worst_plcc"] == pytest.approx(own["plcc"].min(), abs=1e-5)
+    assert shipped("ablation")["ceiling"]["max_abs"] < 1e-2
