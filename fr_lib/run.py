@@ -237,7 +237,8 @@ def shown_progress(name: str, run: RunDir) -> Iterator[None]:
             if report.is_file():
                 state = json.loads(report.read_text())
                 bar.set_postfix_str(state["message"], refresh=False)
-                bar.update(max(0.0, state["share"] - bar.n))
+                # A step with several parts reports each of them from its start.
+                bar.update(state["share"] - bar.n)
 
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
