@@ -14,7 +14,7 @@ export JUPYTER_PREFER_ENV_PATH := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help book smoke test corpus release verify lab lint clean
+.PHONY: help book smoke test corpus release verify bench lab lint clean
 
 help: ## this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -59,6 +59,9 @@ release: $(READY) ## put the model of a run into model/tiny [RUN=name]
 
 verify: $(READY) ## check model/tiny: schema, hashes, sidecars, operators
 	@$(PY) -m fr_lib verify
+
+bench: $(READY) ## measure speed, rewrite docs/benchmarks.md [ONLY=a,f BENCH=--book]
+	@$(PY) -m benchmarks.bench $(if $(ONLY),--only $(ONLY)) $(BENCH)
 
 lab: $(READY) ## JupyterLab on the notebooks
 	@cd notebooks && ../$(PY) -m jupyter lab

@@ -296,9 +296,9 @@ def number_of_rows(setup: Setup) -> Section:
     return Section(
         "Number of rows",
         f"`train_many` (device {setup.device}), {models} models of the arm v3 that each see all "
-        "rows, as many epochs as make the number of steps alike; once each. The rows are synthetic: "
-        "drawn from the shipped corpus with replacement, with noise on the features. A row counts "
-        "once per model and epoch.",
+        "rows, as many epochs as make the number of steps alike; once each. The rows are "
+        "synthetic: drawn from the shipped corpus with replacement, with noise on the features. "
+        "A row counts once per model and epoch.",
         rows,
         [
             ratio(
@@ -459,10 +459,10 @@ def corpus_maker(setup: Setup) -> Section:
         "Corpus maker",
         f"{len(cells)} cells of {len(clips)} generated clips (FFmpeg's `testsrc2`, {scale.clip}, "
         f"{scale.frames} frames), {' '.join(scale.qualities)}, presets "
-        f"{' '.join(scale.presets) or 'as by default'}, encoders with `-threads 1`; encode, decode, "
-        "check and score, through Dask in processes of this machine. Timed from the moment that "
-        "the workers are up until the last cell is stored, once each; the whole call also starts "
-        "and ends them and writes the corpus file.",
+        f"{' '.join(scale.presets) or 'as by default'}, encoders with `-threads 1`; encode, "
+        "decode, check and score, through Dask in processes of this machine. Timed from "
+        "the moment that the workers are up until the last cell is stored, once each; "
+        "the whole call also starts and ends them and writes the corpus file.",
         rows,
         [ratio("two Dask workers against one", each[1] / each[0], "at least 1.7")],
     )

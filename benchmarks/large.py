@@ -90,23 +90,24 @@ def leave_out(corpus: Corpus, arm: str, folds: int | None) -> None:
 
     recipe = Recipe(epochs=1)
     if folds is None:
-        loso(corpus, recipe, [0], [arm], device="cpu", progress=show_progress)
+        loso(corpus, recipe, [0], [arm], device="cpu", progress=progress())
         return
     groups = corpus.groups()
-    jobs = [
-        Job(np.flatnonzero(groups != name), ARMS[arm], 0) for name in corpus.sources()[:folds]
-    ]
-    train_many(input_table(corpus), corpus.target(), jobs, recipe, "cpu", show_progress)
+    jobs = [Job(np.flatnonzero(groups != name), ARMS[arm], 0) for name in corpus.sources()[:folds]]
+    train_many(input_table(corpus), corpus.target(), jobs, recipe, "cpu", progress())
 
 
-_shown = [0.0]
+def progress() -> Callable[[str, float], None]:
+    """Return what prints every twentieth part of a training."""
+    shown = 0.0
 
+    def show(message: str, share: float) -> None:
+        nonlocal shown
+        if share - shown >= 0.05:
+            shown = share
+            print(f"  {100 * share:.0f} %, peak {peak_gib():.2f} GiB", flush=True)
 
-def show_progress(message: str, share: float) -> None:
-    """Print every twentieth part."""
-    if share - _shown[0] >= 0.05:
-        _shown[0] = share
-        print(f"  {100 * share:.0f} %, peak {peak_gib():.2f} GiB", flush=True)
+    return show
 
 
 def measure(args: argparse.Namespace) -> Section:

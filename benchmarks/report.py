@@ -1,4 +1,4 @@
-"""Results with the circumstances of their measuring: one JSON file, and Markdown made of it alone."""
+"""Figures with the circumstances of their measuring: a JSON file, and Markdown made of it."""
 
 from __future__ import annotations
 
@@ -135,7 +135,12 @@ def _machine_text(here: Mapping[str, Any]) -> str:
 def headline(sections: Mapping[str, dict[str, Any]]) -> str:
     """Return the ratios of all sections as one table."""
     rows = [
-        {"ratio": r["what"], "measured": f"**{shown(r['value'])}**", "aim": r["aim"], "section": key}
+        {
+            "ratio": r["what"],
+            "measured": f"**{shown(r['value'])}**",
+            "aim": r["aim"],
+            "section": key,
+        }
         for key, section in sections.items()
         for r in section["ratios"]
     ]
@@ -148,8 +153,8 @@ def section_text(key: str, section: Mapping[str, Any]) -> str:
     smoke = "**A smoke of the benchmark itself, not a measurement.** " * section["quick"]
     return (
         f"### {key}. {section['title']}\n\n{table_text(section['rows'])}\n{section['how']}\n\n"
-        f"{smoke}Measured {section['date']} in {shown(section['seconds'])} s; load average over one minute "
-        f"{before} before, {after} after.\n"
+        f"{smoke}Measured {section['date']} in {shown(section['seconds'])} s; load average over "
+        f"one minute {before} before, {after} after.\n"
     )
 
 

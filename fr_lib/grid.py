@@ -296,6 +296,34 @@ def _collect(
     client, cells: Sequence[Cell], store: CellStore, ffmpeg: str, version: str
 ) -> list[str]:
     """Hand out all cells, store each one's rows as they come; return failures in grid order."""
+    failed: dict[tuple, str] = {}
+    given_up: list[Cell] = []
+    with progress(len(cells)) as bar:
+
+        def take(cell: Cell, rows: Rows | str) -> None:
+            if isinstance(rows, str):
+                failed[cell.key] = rows
+            else:
+                store.put(cell.key, rows)
+            bar.update()
+
+        for cell, rows in _outcomes(client, cells, ffmpeg, version):
+            if rows is None:
+                given_up.append(cell)
+            else:
+                take(cell, rows)
+        # Dask blames a lost worker's queue too: a cell may have stood behind one that kills. Each
+        # by itself, they show which it is.
+        for cell in given_up:
+            for _, rows in _outcomes(client, [cell], ffmpeg, version):
+                take(cell, _deadly(cell) if rows is None else rows)
+    return [failed[c.key] for c in cells if c.key in failed]
+
+
+def _outcomes(
+    client, cells: Sequence[Cell], ffmpeg: str, version: str
+) -> Iterator[tuple[Cell, Rows | str | None]]:
+    """Yield cells as they end with rows, the line of a failure, or None after too many workers."""
     from distributed import as_completed
 
     futures = client.map(
@@ -312,33 +340,19 @@ def _collect(
     arriving = as_completed(futures)
     # Results are dropped on the cluster once nothing here refers to them.
     del futures
-    failed: dict[tuple, str] = {}
-    with progress(len(cells)) as bar:
-        for future in arriving:
-            cell = cell_of[future.key]
-            rows = _outcome(future, cell)
-            if isinstance(rows, str):
-                failed[cell.key] = rows
-            else:
-                store.put(cell.key, rows)
-            bar.update()
-    return [failed[c.key] for c in cells if c.key in failed]
+    for future in arriving:
+        cell = cell_of[future.key]
+        yield cell, _outcome(future, cell)
 
 
-def _outcome(future, cell: Cell) -> Rows | str:
+def _outcome(future, cell: Cell) -> Rows | str | None:
     from distributed import CancelledError, KilledWorker
     from distributed.comm import CommClosedError
 
     try:
         return future.result()
-    except KilledWorker as given_up:
-        times = given_up.allowed_failures + 1
-        return say(
-            cell.name,
-            f"{times} workers died over it",
-            "a worker that lives",
-            "see the workers' logs; memory is the usual cause",
-        )
+    except KilledWorker:
+        return None
     except (CancelledError, CommClosedError):
         raise EncodeError(
             say(
@@ -350,3 +364,12 @@ def _outcome(future, cell: Cell) -> Rows | str:
         ) from None
     except OSError as broken:
         return say(cell.name, str(broken), "a worker that can write", "see the workers' disks")
+
+
+def _deadly(cell: Cell) -> str:
+    return say(
+        cell.name,
+        "every worker that tried it died",
+        "a worker that lives",
+        "see the workers' logs; memory is the usual cause",
+    )

@@ -26,7 +26,8 @@ def show(table: pd.DataFrame) -> Styler:
     """Return a table for display without its row numbers; an empty one says so."""
     if table.empty:
         table = pd.DataFrame([["none", *[""] * (len(table.columns) - 1)]], columns=table.columns)
-    return table.style.hide(axis="index").format(na_rep="not measured")
+    figures = dict.fromkeys(table.select_dtypes("float").columns, "{:.6g}")
+    return table.style.hide(axis="index").format(figures, na_rep="not measured")
 
 
 def _interval(pair: tuple[float | None, float | None], form: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -22,6 +23,7 @@ from fr_lib.schema import ADAPTERS, CANONICAL_6, ENCODER_VOCAB_V3
 from fr_lib.synthetic import synthetic_table
 
 DATA = Path(__file__).parent / "data"
+SHIPPED = DATA.parent.parent / "data" / "corpus.jsonl.gz"
 SOFTWARE = ["libx264", "libaom-av1", "libx265", "libvvenc", "libsvtav1"]
 HARDWARE = [e for e in ENCODER_VOCAB_V3 if ADAPTERS[e].hardware]
 
@@ -349,3 +351,60 @@ def test_group_names_never_collide(load):
     assert groups == {
         "Net_A": "Net_A", "Net_B": "Net_A", "Net_C": "Net_C", "Net_D": "Net_C", "Net": "Net",
     }  # fmt: skip
+
+
+# --- the corpus that ships, and a spoilt copy of it -----------------------------------------------
+
+
+def test_the_shipped_corpus_is_clean():
+    report = audit(load_corpus(SHIPPED))
+    assert report["identity"]["dropped"] == []
+    assert (report["teacher_check"]["n_disagree"], report["teacher_check"]["cells"]) == (0, [])
+    assert report["duplicates"] == report["titles"] == []
+
+
+def test_shifted_rows_and_a_copied_source_are_found_and_nothing_else(tmp_path):
+    rows = pd.read_json(SHIPPED, lines=True)
+    copy = rows[rows["src"] == "Foreman"].assign(src="Rooftops")
+    shifted = np.random.default_rng(0).choice(len(rows), 20, replace=False)
+    # Up or down, so that all stay within 0..100.
+    rows.loc[shifted, "vmaf"] += np.where(rows.loc[shifted, "vmaf"] < 50, 0.5, -0.5)
+    write_table(pd.concat([rows, copy], ignore_index=True), tmp_path / "spoilt.jsonl.gz")
+    report = audit(load_corpus(tmp_path / "spoilt.jsonl.gz"))
+
+    assert report["identity"]["dropped"] == []
+    check = report["teacher_check"]
+    assert (check["n_rows"], check["n_disagree"]) == (len(rows) + len(copy), 20)
+    cell = ["src", "encoder", "preset", "quality"]
+    expected = rows.loc[shifted].rename(columns={"cq": "quality"}).groupby(cell).size()
+    found = pd.DataFrame(check["cells"]).set_index(cell).sort_index()
+    assert len(expected) > 15
+    assert found["n_rows"].to_dict() == expected.to_dict()
+    assert found["max_abs_difference"].tolist() == pytest.approx([0.5] * len(found), abs=1e-3)
+
+    [pair] = report["duplicates"]
+    assert (pair["a"], pair["b"]) == ("Foreman", "Rooftops")
+    assert pair["signs"] == ["rows", "src_sha256"]
+    changed = (rows.loc[shifted, "src"] == "Foreman").sum()
+    assert (pair["equal_rows"], pair["common_rows"]) == (len(copy) - changed, len(copy))
+    assert report["titles"] == []
+    groups = report["source_groups"]
+    assert groups["Foreman"] == groups["Rooftops"]
+    assert len(set(groups.values())) == 12
+
+
+def test_a_source_copied_under_the_name_of_its_file_is_found_by_rows_and_name(tmp_path):
+    """What public corpora have: BBB from the clip, BBB.yuv from the same clip once decoded."""
+    rows = pd.read_json(SHIPPED, lines=True).drop(columns="src_sha256")
+    rows["src"] = rows["src"].replace("BigBuckBunny", "BBB")
+    copy = rows[rows["src"] == "BBB"].assign(src="BBB.yuv")
+    write_table(pd.concat([rows, copy], ignore_index=True), tmp_path / "twice.jsonl.gz")
+    report = audit(load_corpus(tmp_path / "twice.jsonl.gz"))
+    assert report["duplicates"] == [
+        {"a": "BBB", "b": "BBB.yuv", "signs": ["rows", "name"]}
+        | {"equal_rows": len(copy), "common_rows": len(copy)}
+    ]
+    assert report["teacher_check"]["n_disagree"] == 0
+    assert {k for k, group in report["source_groups"].items() if group == "BBB"} == {
+        *("BBB", "BBB.yuv"),
+    }

@@ -19,6 +19,8 @@ from fr_lib.errors import InputError
 from fr_lib.evaluate import (
     ARMS,
     bootstrap_interval,
+    by_title,
+    calibration,
     input_table,
     loso,
     loso_report,
@@ -26,9 +28,10 @@ from fr_lib.evaluate import (
     paired_difference,
     refit,
     summary,
+    worst_frames,
 )
 from fr_lib.export import export_onnx, open_session
-from fr_lib.schema import ENCODER_VOCAB_V3, codec_block
+from fr_lib.schema import CANONICAL_6, ENCODER_VOCAB_V3, codec_block
 from fr_lib.synthetic import synthetic_table
 from fr_lib.train import Recipe
 
@@ -301,6 +304,122 @@ def test_report(result, corpus):
     assert compared == [("v1", "plcc"), ("v1", "rmse"), ("v2", "plcc"), ("v2", "rmse")]
     difference = result.of("v3")["rmse"].mean() - result.of("v1")["rmse"].mean()
     assert report["paired"][1]["mean"] == pytest.approx(difference)
+
+
+# --- quality normalisation ------------------------------------------------------------------------
+
+
+def predictions(corpus: Corpus, crf_norm: str, arm: str = "v3") -> pd.Series:
+    return loso(corpus, FAST, arms=[arm], crf_norm=crf_norm, device="cpu").oof[f"pred_{arm}"]
+
+
+def with_quality(corpus: Corpus, change) -> Corpus:
+    return replace(corpus, table=corpus.table.assign(quality=change(corpus.table["quality"])))
+
+
+def test_minmax_bounds_are_those_of_the_training_rows(corpus):
+    """A held-out source with one wild quality value is scored as before everywhere else."""
+    first = corpus.table["src"] == corpus.sources()[0]
+    wild = first & (corpus.table["quality"] == 48)
+    poisoned = with_quality(corpus, lambda quality: quality.mask(wild, 1e6))
+    before, after = predictions(corpus, "minmax"), predictions(poisoned, "minmax")
+    # Folds of other bounds train in other batches, which may round otherwise.
+    same = first & ~wild
+    np.testing.assert_allclose(after[same], before[same], atol=1e-3)
+    assert (after[wild] != before[wild]).all()
+    # In the other folds it is a training row, and their bounds move.
+    assert (after[~first] != before[~first]).mean() > 0.9
+
+
+def test_minmax_does_not_see_the_scale_of_the_quality(corpus):
+    scaled = with_quality(corpus, lambda quality: 7 + quality * 4)
+    before, after = predictions(corpus, "minmax"), predictions(scaled, "minmax")
+    np.testing.assert_allclose(after, before, atol=0.05)
+    assert not np.allclose(predictions(scaled, "div63"), predictions(corpus, "div63"), atol=0.05)
+
+
+@pytest.mark.parametrize("arm", ["v2", "v3"])
+def test_a_constant_norm_hides_the_quality(corpus, arm):
+    mixed = with_quality(corpus, lambda quality: 68 - quality)
+    assert (predictions(mixed, "constant", arm) == predictions(corpus, "constant", arm)).all()
+    assert (predictions(mixed, "minmax", arm) != predictions(corpus, "minmax", arm)).any()
+
+
+@pytest.mark.parametrize("crf_norm", ["minmax", "constant"])
+def test_the_codec_blind_arm_knows_no_norm(corpus, crf_norm):
+    expected = predictions(corpus, "div63", "v1")
+    assert (predictions(corpus, crf_norm, "v1") == expected).all()
+
+
+def test_minmax_of_a_single_quality_is_a_constant(corpus):
+    one = with_quality(corpus, lambda quality: quality * 0 + 30)
+    assert (predictions(one, "minmax") == predictions(one, "constant")).all()
+
+
+# --- residuals ------------------------------------------------------------------------------------
+
+
+def residuals(vmaf, residual, arm="v3") -> pd.DataFrame:
+    vmaf = np.asarray(vmaf, dtype=float)
+    return pd.DataFrame({"vmaf": vmaf, f"pred_{arm}": vmaf + residual})
+
+
+def test_calibration_of_known_residuals():
+    table = calibration(residuals([0, 9.999, 10, 55, 59, 90, 100], [1, 3, -2, 0, 4, -1, -3]))
+    assert table["low"].tolist() == [0, 10, 50, 90]
+    assert table["rows"].tolist() == [2, 1, 2, 2]
+    assert table["bias"].tolist() == pytest.approx([2, -2, 2, -2])
+    assert table["rmse"].tolist() == pytest.approx([5**0.5, 2, 8**0.5, 5**0.5])
+    assert table["p05"].tolist() == pytest.approx([1.1, -2, 0.2, -2.9])
+    assert table["p95"].tolist() == pytest.approx([2.9, -2, 3.8, -1.1])
+
+
+def test_calibration_takes_an_arm_and_a_width():
+    oof = residuals([5, 24, 26, 100], [1, 1, 1, 1], arm="v1")
+    table = calibration(oof, "v1", width=25)
+    assert table["low"].tolist() == [0, 25, 75]
+    assert table["rows"].tolist() == [2, 1, 1]
+
+
+def test_calibration_counts_every_row_once(result, corpus):
+    table = calibration(result.oof)
+    assert table["rows"].sum() == len(corpus.table)
+    residual = result.oof["pred_v3"] - result.oof["vmaf"]
+    assert np.average(table["bias"], weights=table["rows"]) == pytest.approx(residual.mean())
+    square = np.average(table["rmse"] ** 2, weights=table["rows"])
+    assert square == pytest.approx((residual**2).mean())
+    assert loso_report(result)["calibration"].equals(table)
+
+
+def test_worst_frames_are_those_missed_by_most_with_their_features(corpus):
+    residual = np.zeros(192)
+    residual[[7, 100, 31, 150]] = [4.0, -9.0, 2.0, -3.0]
+    oof = corpus.table.assign(pred_v3=corpus.table["vmaf"] + residual)
+    worst = worst_frames(corpus, oof, count=3)
+    assert worst["residual"].tolist() == pytest.approx([-9.0, 4.0, -3.0])
+    keys = ["src", "encoder", "preset", "quality", "frame_index", "vmaf", *CANONICAL_6]
+    assert list(worst) == [*keys, "residual"]
+    pd.testing.assert_frame_equal(worst[keys], corpus.table.loc[[100, 7, 150], keys])
+    assert len(worst_frames(corpus, oof)) == 10
+
+
+# --- titles ---------------------------------------------------------------------------------------
+
+
+def test_by_title_is_loso_of_titles(corpus):
+    a, b, c, d = corpus.sources()
+    titles = {a: "A", b: "A", c: "B", d: "C"}
+    found = by_title(corpus, titles, FAST, seed=1, device="cpu")
+    groups = corpus.table["src"].map(titles).to_numpy(object)
+    folds = loso(corpus, FAST, [1], ["v3"], groups, device="cpu").folds
+    assert found == {"titles": 3, "summary": summary(folds)}
+    assert found["summary"]["worst_source"] in "ABC"
+
+
+def test_by_title_needs_titles_that_differ_from_the_sources(corpus):
+    own = {source: source for source in corpus.sources()}
+    assert by_title(corpus, own, FAST) is None
+    assert by_title(corpus, dict.fromkeys(own, "one"), FAST) is None
 
 
 # --- refit ----------------------------------------------------------------------------------------

@@ -602,3 +602,62 @@ def test_ablation_marks_what_did_not_converge(ax):
     render(ax)
     assert texts(ax) == ["0.250", "not finite"]
     assert ax.lines[-1].get_xydata().tolist() == [[1.0, 1.0]]
+
+
+def ladder_steps(encoders, unseen=True):
+    """Return steps of two sources, 2 VMAF points apart, each answer with an offset of its own."""
+    offsets = {("ours", True): 1.0, ("reference", True): 3.0}
+    if unseen:
+        offsets |= {("ours", False): 2.0, ("reference", False): -20.0}
+    return [
+        {"answer": answer, "seen": seen, "src": src, "encoder": encoder, "quality": quality}
+        | {"vmaf": 110 - quality * 2 + shift, "predicted": 110 - quality * 2 + shift + offset}
+        for (answer, seen), offset in offsets.items()
+        for src, shift in (("a", -1.0), ("b", 1.0))
+        for encoder in encoders
+        for quality in (10, 30, 50)
+    ]
+
+
+def test_ladder_grid_draws_truth_and_three_answers_as_means_over_sources():
+    fig = plots.ladder_grid(ladder_steps(TWO))
+    panel = fig.axes[0]
+    render(panel)
+    assert [ax.get_title() for ax in fig.axes if ax.axison] == TWO
+    drawn = {line.get_label(): line for line in panel.lines}
+    assert {name: line.get_ydata().tolist() for name, line in drawn.items()} == {
+        "VMAF": [90, 50, 10],
+        "ours, codec seen": [91, 51, 11],
+        "ours, codec unseen": [92, 52, 12],
+        "reference recipe, codec unseen": [70, 30, -10],
+    }
+    assert all(line.get_xdata().tolist() == [10, 30, 50] for line in panel.lines)
+    # Told apart without colour, too.
+    assert len({line.get_linestyle() for line in panel.lines[1:]}) == 3
+    assert panel.get_ylim() == (-5, 105)
+    assert fig.get_supxlabel().startswith("quality value")
+    assert fig.get_supylabel() == "mean VMAF (points)"
+
+
+@pytest.mark.parametrize(("count", "spare"), [(1, 2), (2, 1), (3, 3), (5, 1), (16, 2)])
+def test_ladder_grid_has_a_panel_per_encoder_and_one_legend(count, spare):
+    encoders = list(ENCODER_VOCAB_V3[:count])
+    fig = plots.ladder_grid(ladder_steps(encoders[::-1]))
+    render(fig.axes[0])
+    shown = [ax for ax in fig.axes if ax.axison]
+    assert [ax.get_title() for ax in shown] == encoders
+    assert len(fig.axes) - len(shown) == spare
+    assert legend(fig.axes[count]) == [
+        "VMAF",
+        "ours, codec seen",
+        "ours, codec unseen",
+        "reference recipe, codec unseen",
+    ]
+
+
+def test_ladder_grid_leaves_out_what_nobody_measured():
+    fig = plots.ladder_grid(ladder_steps(TWO, unseen=False))
+    render(fig.axes[0])
+    lines = {line.get_label(): len(line.get_xdata()) for line in fig.axes[0].lines}
+    assert lines["VMAF"] == lines["ours, codec seen"] == 3
+    assert lines.get("ours, codec unseen", 0) == 0

@@ -313,22 +313,18 @@ def test_the_verdict_of_a_run_is_its_exit_code(smoke, hopeless, nvenc):
         assert done.code == (0 if done.json("gate.json")["gate_passed"] else 1)
 
 
-def test_a_missing_corpus_ends_a_run_with_2_and_one_line(tmp_path):
-    run_dir = tmp_path / "run"
+def test_a_missing_corpus_ends_a_run_before_it_starts(tmp_path):
     missing = tmp_path / "nowhere.jsonl"
-    ended = python("fr_lib", "run", "--corpus", missing, "--run-dir", run_dir)
+    ended = python("fr_lib", "run", "--corpus", missing, "--run-dir", tmp_path / "run")
     assert ended.code == 2
-    assert "Traceback" not in ended.err
-    last = ended.err.strip().splitlines()[-1]
-    assert last.startswith("01_corpus_audit: ")
-    assert "nowhere.jsonl" in last
-    assert {file.name for file in (run_dir / "notebooks").iterdir()} == {
-        "01_corpus_audit.failed.ipynb"
-    }
+    assert ended.err.splitlines() == [
+        f"{missing}: no such file; allowed: a corpus file; check --corpus"
+    ]
+    assert not (tmp_path / "run").exists()
 
 
-def test_a_whole_run_refuses_one_source(tmp_path):
-    """The second notebook stops the run, and what the first one wrote stays."""
+def test_a_notebook_that_stops_ends_a_run_with_one_line(tmp_path):
+    """Here the second one does, for want of sources; what the first one wrote stays."""
     table = hopeless_table()
     write_table(table[table["src"] == "meadow"], tmp_path / "one.jsonl")
     ended = python(
@@ -336,7 +332,9 @@ def test_a_whole_run_refuses_one_source(tmp_path):
         *("--corpus", tmp_path / "one.jsonl", "--run-dir", tmp_path / "run"),
     )
     assert ended.code == 2
-    assert "02_loso: LOSO: 1 source; allowed: 2 or more sources" in ended.err
+    assert "Traceback" not in ended.err
+    last = ended.err.strip().splitlines()[-1]
+    assert last.startswith("02_loso: LOSO: 1 source; allowed: 2 or more sources")
     assert (tmp_path / "run" / "audit.json").is_file()
     assert copies(RunDir(tmp_path / "run")) == {"01_corpus_audit.ipynb", "02_loso.failed.ipynb"}
 

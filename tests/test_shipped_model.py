@@ -26,6 +26,17 @@ N_RANDOM = 10_000
 # The features of a clip compared with itself, without motion.
 IDENTICAL = np.array([[1.0, 1.0, 1.0, 1.0, 1.0, 0.0]])
 
+# Every encode of an encoder had one preset: medium, 6, medium, faster, 8.
+# As an ordinal 0 (fastest) .. 9 over 9; for libaom-av1 and libsvtav1 a lower preset is slower.
+PRESET_NORM = {
+    "libx264": 5 / 9,
+    "libaom-av1": (8 - 6) / 8,
+    "libx265": 5 / 9,
+    "libvvenc": 1 / 9,
+    "libsvtav1": (13 - 8) / 13,
+}
+FEATURES = ["adm2", "vif_scale0", "vif_scale1", "vif_scale2", "vif_scale3", "motion2"]
+
 CARD = json.loads(MODEL.with_suffix(".json").read_text())
 VOCAB = CARD["encoder_vocab"]
 TRAINED = [name for name in VOCAB if CARD["trained_slots"][name]]
@@ -128,11 +139,76 @@ def test_a_trained_slot_answers_for_itself(slot):
 def test_an_identical_pair_scores_as_the_teacher_says(slot, rows):
     [teacher] = vmaf_from_features(IDENTICAL)
     assert teacher == pytest.approx(97.43, abs=0.01)
-    quality = np.linspace(0, 63, 22)
+    lo, hi = 0, 63
     if slot in TRAINED:
         own = rows.loc[rows["encoder"] == slot, "cq"]
-        quality = np.linspace(own.min(), own.max(), 22)
-    features = np.repeat(standardised(IDENTICAL), len(quality), axis=0)
-    preset = PRESET_NORM.get(slot, 0.5)
-    found = score(features, block_of(slot, preset, quality / 63, len(quality)))
+        lo, hi = own.min(), own.max()
+    crf_norm = np.linspace(lo, hi, 22) / 63
+    features = np.repeat(standardised(IDENTICAL), 22, axis=0)
+    found = score(features, block_of(slot, PRESET_NORM.get(slot, 0.5), crf_norm, 22))
     assert np.abs(found - teacher).max() <= 1.0
+
+
+# --- real encodes ---------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def features(rows) -> np.ndarray:
+    assert CARD["feature_order"] == FEATURES
+    return standardised(rows[FEATURES].to_numpy())
+
+
+def blocks(rows: pd.DataFrame, encoders, preset_norm=None) -> np.ndarray:
+    """Build the codec blocks of rows, as if made by these encoders."""
+    block = np.zeros((len(rows), 18))
+    block[np.arange(len(rows)), [VOCAB.index(name) for name in encoders]] = 1.0
+    block[:, 16] = rows["encoder"].map(PRESET_NORM) if preset_norm is None else preset_norm
+    block[:, 17] = rows["cq"] / 63
+    return block
+
+
+def test_the_sidecar_says_how_a_block_is_built():
+    assert CARD["codec_block_layout"] == [
+        *(f"encoder_onehot[{name}]" for name in VOCAB),
+        "preset_norm",
+        "crf_norm",
+    ]
+    assert (CARD["codec_preset_norm"], CARD["codec_crf_norm"]) == ("ordinal", "div63")
+
+
+def test_scores_of_its_own_corpus_are_close(rows, features):
+    for encoders in (rows["encoder"], [UNTRAINED[0]] * len(rows)):
+        residual = score(features, blocks(rows, encoders)) - rows["vmaf"]
+        assert np.sqrt(np.mean(residual**2)) < 0.3
+        assert abs(residual.mean()) < 0.1
+
+
+def largest_rise(rows: pd.DataFrame, scores: np.ndarray) -> float:
+    """Return by how much a mean score rises anywhere while the quality value, worse upwards, does.
+
+    Per source and encoder, over all frames of an encode.
+    """
+    steps = rows.assign(score=scores).groupby(["src", "encoder", "cq"])["score"].mean()
+    assert len(steps) == 12 * 5 * 7
+    return steps.groupby(level=["src", "encoder"]).diff().max()
+
+
+def test_true_vmaf_falls_along_every_ladder(rows):
+    assert largest_rise(rows, rows["vmaf"].to_numpy()) < 0
+
+
+def test_scores_fall_along_every_ladder_of_a_trained_slot(rows, features):
+    assert largest_rise(rows, score(features, blocks(rows, rows["encoder"]))) <= 0.5
+
+
+@pytest.mark.parametrize("slot", UNTRAINED)
+def test_scores_fall_along_every_ladder_of_an_untrained_slot(rows, features, slot):
+    assert largest_rise(rows, score(features, blocks(rows, [slot] * len(rows)))) <= 0.5
+
+
+@pytest.mark.parametrize("preset_norm", [0.0, 0.5, 1.0])
+def test_a_preset_that_never_varied_moves_no_prediction(rows, features, preset_norm):
+    """Each encoder had one preset in training, so nothing is known of what another one does."""
+    own = score(features, blocks(rows, rows["encoder"]))
+    other = score(features, blocks(rows, rows["encoder"], preset_norm))
+    assert np.abs(other - own).max() <= 1e-3

@@ -121,6 +121,163 @@ def test_a_shown_table_has_no_row_numbers_and_words_for_what_is_missing():
     assert "row_heading" not in html
 
 
+def test_a_shown_figure_has_no_zeros_that_say_nothing():
+    html = tables.show(pd.DataFrame({"quality": [50.0, 88.8668824], "src": ["a", "b"]})).to_html()
+    assert re.findall(r">([\w.]+)</td>", html) == ["50", "a", "88.8669", "b"]
+
+
 def test_an_empty_table_says_so_under_its_headings():
     html = tables.show(pd.DataFrame([], columns=["reason", "count"])).to_html()
     assert re.findall(r">(\w+)</t[hd]>", html) == ["reason", "count", "none"]
+
+
+def test_calibration_stands_one_range_per_line():
+    row = {"low": 90, "rows": 1234, "bias": -0.0625, "rmse": 0.5, "p05": -1.0, "p95": 0.256}
+    table = tables.calibration_table({"calibration": [row | {"low": 0, "rows": 2}, row]})
+    assert table.to_dict(orient="records")[1] == {
+        "VMAF": "90 to 100",
+        "rows": "1,234",
+        "bias": "-0.062",
+        "RMSE": "0.500",
+        "5 % to 95 %": "-1.00 to +0.26",
+    }
+    assert table["VMAF"].tolist() == ["0 to 10", "90 to 100"]
+
+
+def test_frames_are_rounded_for_reading_and_left_as_they_are():
+    frames = pd.DataFrame(
+        {"src": ["a"], "quality": [30.0], "frame_index": [12], "adm2": [0.98765], "residual": [-1]}
+    )
+    table = tables.frames_table(frames)
+    assert table.to_dict(orient="records") == [
+        {
+            "src": "a",
+            "quality": "30.000",
+            "frame": "12",
+            "adm2": "0.988",
+            "residual": "-1.000",
+        }
+    ]
+    assert frames["adm2"].tolist() == [0.98765]
+    assert "frame_index" in frames
+
+
+def pair(trained_on, scored_on, rmse, scheme="train on one codec", answer="ours"):
+    names = {"scheme": scheme, "trained_on": trained_on, "scored_on": scored_on}
+    return names | {"answer": answer, "rmse": rmse, "bias": -rmse}
+
+
+TRANSFER = {
+    "encoders": ["libx264", "libaom-av1"],
+    "pairs": [
+        pair("libaom-av1", "libx264", 3.0),
+        pair("libaom-av1", "libaom-av1", 4.0),
+        pair("libx264", "libaom-av1", 2.0),
+        pair("libx264", "libx264", 1.0),
+        pair("libx264", "libaom-av1", 22.0, answer="reference"),
+        pair("every codec", "libx264", 9.0, scheme="train on every codec"),
+        pair("all but libx264", "libx264", 8.0, scheme="leave one codec out"),
+    ],
+    "headline": {
+        "leave one codec out": {
+            "ours": {
+                **{"rmse": 0.214, "rmse_low": 0.1, "rmse_high": 0.3, "abs_bias": 0.05},
+                **{"worst_rmse": 0.4, "worst_set": "all but libx264"},
+            },
+            "reference": {
+                **{"rmse": 19.8, "rmse_low": None, "rmse_high": None, "abs_bias": None},
+                **{"worst_rmse": None, "worst_set": "all but libvvenc"},
+            },
+        },
+    },
+}
+
+
+def test_the_cost_of_an_unseen_codec_stands_one_answer_per_line():
+    assert tables.transfer_table(TRANSFER).to_dict(orient="records") == [
+        {
+            "situation": "leave one codec out",
+            "answer": "ours",
+            "mean RMSE": "0.21",
+            "95 % interval": "0.10 to 0.30",
+            "mean |bias|": "0.05",
+            "worst RMSE": "0.40 (all but libx264)",
+        },
+        {
+            "situation": "leave one codec out",
+            "answer": "reference recipe",
+            "mean RMSE": "19.80",
+            "95 % interval": "not measured",
+            "mean |bias|": "not measured",
+            "worst RMSE": "not measured (all but libvvenc)",
+        },
+    ]
+
+
+def test_the_matrix_is_of_one_codec_trainings_in_the_order_of_slots():
+    matrix = tables.transfer_matrix(TRANSFER, "ours", "rmse")
+    assert list(matrix.index) == list(matrix) == ["libx264", "libaom-av1"]
+    assert matrix.to_numpy().tolist() == [[1.0, 2.0], [3.0, 4.0]]
+    assert tables.transfer_matrix(TRANSFER, "ours", "bias").loc["libaom-av1", "libx264"] == -3.0
+
+
+def variant(name, rmse, low=0.0, high=9.0, choice="batch"):
+    return {"choice": choice, "name": name, "rmse": rmse, "low": low, "high": high} | {
+        "worst_rmse": rmse * 2,
+        "plcc": 0.99979,
+        "worst_plcc": None,
+    }
+
+
+def test_variants_stand_one_per_line():
+    rows = [variant("as it ships", 0.2468, 0.1, 0.4, "default"), variant("lr 10", 1.0)]
+    rows[1] |= {"rmse": None, "worst_rmse": None, "low": None, "high": None}
+    assert tables.ablation_table(rows).to_dict(orient="records") == [
+        {
+            "choice": "default",
+            "variant": "as it ships",
+            "mean RMSE": "0.2468",
+            "95 % interval": "0.1 to 0.4",
+            "worst RMSE": "0.4936",
+            "mean PLCC": "0.99979",
+            "worst PLCC": "not measured",
+        },
+        {
+            "choice": "batch",
+            "variant": "lr 10",
+            "mean RMSE": "not measured",
+            "95 % interval": "not measured",
+            "worst RMSE": "not measured",
+            "mean PLCC": "0.99979",
+            "worst PLCC": "not measured",
+        },
+    ]
+
+
+DEFAULT = variant("as it ships", 0.25, choice="default")
+
+
+@pytest.mark.parametrize("best", [0.25, 0.3])
+def test_a_recipe_that_nothing_beats_is_kept(best):
+    said = tables.recommendation({"rows": [DEFAULT, variant("batch 16", best), variant("x", 0.9)]})
+    assert said == (
+        "Keep the recipe: no single change lowers the mean RMSE "
+        f"({best:.3f} against 0.250 VMAF points at best)."
+    )
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.1, 0.3), (0.1, 0.25), (0.2, 0.26)])
+def test_a_better_figure_whose_interval_holds_the_default_decides_nothing(low, high):
+    rows = [DEFAULT, variant("x", 0.9), variant("batch 16", 0.2, low, high)]
+    assert tables.recommendation({"rows": rows}) == (
+        "The lowest mean RMSE is that of 'batch 16' (0.200 against 0.250 VMAF points), but the "
+        "interval over sources holds both: on these clips nothing decides between them."
+    )
+
+
+def test_a_figure_that_is_better_beyond_its_interval_is_recommended():
+    rows = [DEFAULT, variant("batch 16", 0.2, 0.15, 0.2499), variant("x", 0.21, 0.1, 0.3)]
+    assert tables.recommendation({"rows": rows}) == (
+        "'batch 16' lowers the mean RMSE (0.200 against 0.250 VMAF points) beyond what the "
+        "sources' spread hides."
+    )
