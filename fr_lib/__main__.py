@@ -6,6 +6,7 @@ Exit codes: 0 done or shipped, 1 gate failed or verification failed, 2 bad input
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from pathlib import Path
 
@@ -102,7 +103,7 @@ def _predict(args: argparse.Namespace) -> int:
 
     predictor = Predictor.load(args.model_dir)
     for row in predict_logs(predictor, args.log, args.encoder, args.quality, args.preset):
-        print(row)
+        print(json.dumps(row))
     return 0
 
 

@@ -159,7 +159,7 @@ def _finite_clause(own: pd.DataFrame) -> Clause:
         _limit(not bad and sources >= MIN_SOURCES),
         True,
         reason,
-        "all",
+        "every gate record",
     )
 
 

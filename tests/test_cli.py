@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import shutil
 import subprocess
@@ -152,7 +151,7 @@ def log(tmp_path):
 def predicted(folder, log, encoder: str, capsys) -> dict:
     settings = ["--encoder", encoder, "--quality", "30", "--model-dir", str(folder)]
     assert main(["predict", *settings, str(log)]) == 0
-    return ast.literal_eval(capsys.readouterr().out)
+    return json.loads(capsys.readouterr().out)
 
 
 def test_predict_scores_a_log(folder, log, capsys):

@@ -108,7 +108,7 @@ def imports(path: Path) -> Iterator[str]:
 
 def test_everything_imported_is_a_direct_dependency(direct):
     distributions = packages_distributions()
-    ours = {"fr_lib", "tests", "benchmarks", "conftest", *(p.stem for p in (ROOT / "tests").glob("*.py"))}
+    ours = {"fr_lib", "tests", "benchmarks", *(p.stem for p in (ROOT / "tests").glob("*.py"))}
     files = [*PACKAGE.glob("*.py"), *(ROOT / "tests").glob("*.py")]
     top = {name.split(".")[0] for path in files for name in imports(path)}
     foreign = top - ours - set(sys.stdlib_module_names)
