@@ -301,9 +301,10 @@ def calibration(oof: pd.DataFrame, arm: str = SHIPPED_ARM, width: int = 10) -> p
 
 
 def worst_frames(corpus: Corpus, oof: pd.DataFrame, count: int = 10) -> pd.DataFrame:
-    """Return the rows that the shipping arm misses by most, with their features."""
+    """Return the rows that the shipping arm misses by most, undefined ones first."""
     residual = (oof[f"pred_{SHIPPED_ARM}"] - oof["vmaf"]).rename("residual")
-    worst = residual.abs().sort_values(ascending=False, kind="stable").index[:count]
+    order = residual.abs().sort_values(ascending=False, kind="stable", na_position="first")
+    worst = order.index[:count]
     shown = [*KEY, *CANONICAL_6]
     return corpus.table.loc[worst, shown].assign(residual=residual.loc[worst])
 

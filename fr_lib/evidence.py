@@ -9,7 +9,6 @@ shown: the page says what differs instead.
 from __future__ import annotations
 
 import hashlib
-import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from typing import Any
 import pandas as pd
 
 from fr_lib.errors import ArtefactError, say
-from fr_lib.files import read_json, write_json
+from fr_lib.files import read_json, write_bytes, write_json
 from fr_lib.rundir import RunDir, plain
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -57,7 +56,7 @@ def find(run: RunDir, name: str) -> dict[str, Any] | None:
     for path in (run / "evidence" / f"{name}.json", stored(run) / f"{name}.json"):
         if path.is_file():
             data = read_json(path, made_by=REMEDY)
-            if data["stamps"] == wanted:
+            if data.get("stamps") == wanted:
                 return data
     return None
 
@@ -96,10 +95,11 @@ def record(run: RunDir, name: str, data: Mapping[str, Any]) -> dict[str, Any]:
 
 def why_missing(run: RunDir, name: str) -> str:
     """Return what keeps a result from being shown, for its page."""
-    path = stored(run) / f"{name}.json"
-    if not path.is_file():
+    places = (run / "evidence" / f"{name}.json", stored(run) / f"{name}.json")
+    path = next((p for p in places if p.is_file()), None)
+    if path is None:
         return "not measured for this corpus"
-    wanted, found = stamps(run), read_json(path, made_by=REMEDY)["stamps"]
+    wanted, found = stamps(run), read_json(path, made_by=REMEDY).get("stamps", {})
     differs = [key.removesuffix("_sha256") for key in wanted if found.get(key) != wanted[key]]
     return f"stored results are of another {', '.join(differs)}"
 
@@ -123,10 +123,14 @@ def seed_folds(run: RunDir, folds: pd.DataFrame) -> pd.DataFrame:
 
 
 def keep(run: RunDir) -> list[Path]:
-    """Copy the run's results into the project's store; return what was written."""
+    """Copy the run's results that have its stamps into the project's store; return the files."""
     source = run / "evidence"
     if not source.is_dir():
         return []
-    target = stored(run)
-    target.mkdir(parents=True, exist_ok=True)
-    return [Path(shutil.copy(path, target)) for path in sorted(source.glob("*.json"))]
+    target, wanted = stored(run), stamps(run)
+    kept = []
+    for path in sorted(source.glob("*.json")):
+        if read_json(path, made_by=REMEDY).get("stamps") == wanted:
+            write_bytes(target / path.name, path.read_bytes())
+            kept.append(target / path.name)
+    return kept

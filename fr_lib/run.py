@@ -288,7 +288,9 @@ def _run_evidence(run: RunDir, settings: Mapping[str, Any]) -> dict[str, str]:
     """Run the chapters that have evidence; return the others with what keeps them from it."""
     missing = {}
     for name, key in EVIDENCE.items():
-        if settings.get("measure") or find(run, key):
+        if key == "transfer" and len(run.read("audit.json")["trained_slots"]) < 2:
+            missing[name] = "transfer needs rows of two encoders or more"
+        elif settings.get("measure") or find(run, key):
             with shown_progress(name, run):
                 run_notebook(name, run, settings)
         else:

@@ -8,6 +8,8 @@ from typing import Any
 import pandas as pd
 from pandas.io.formats.style import Styler
 
+from fr_lib.rundir import plain
+
 TEACHER_COLUMNS = ["src", "encoder", "preset", "quality", "n_rows", "max_abs_difference"]
 TWIN_COLUMNS = ["a", "b", "signs", "equal_rows", "common_rows"]
 ARM_NAMES = {
@@ -134,7 +136,7 @@ def calibration_table(loso: Mapping[str, Any]) -> pd.DataFrame:
             "rows": f"{row['rows']:,}",
             "bias": text(row["bias"], "+.3f"),
             "RMSE": text(row["rmse"], ".3f"),
-            "5 % to 95 %": f"{row['p05']:+.2f} to {row['p95']:+.2f}",
+            "5 % to 95 %": _interval((row["p05"], row["p95"]), "+.2f"),
         }
         for row in loso["calibration"]
     )
@@ -145,7 +147,7 @@ def frames_table(frames: pd.DataFrame) -> pd.DataFrame:
     shown = frames.rename(columns={"frame_index": "frame"}).copy()
     for column in shown.select_dtypes("number").columns:
         digits = 0 if column == "frame" else 3
-        shown[column] = [f"{value:.{digits}f}" for value in shown[column]]
+        shown[column] = [text(plain(value), f".{digits}f") for value in shown[column]]
     return shown
 
 
@@ -193,6 +195,9 @@ def ablation_table(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
 def recommendation(ablation: Mapping[str, Any]) -> str:
     """Return what the ablation supports, in one sentence with its figures."""
     default, *others = ablation["rows"]
+    others = [row for row in others if row["rmse"] is not None]
+    if default["rmse"] is None or not others:
+        return "Nothing can be recommended: the errors are not finite."
     best = min(others, key=lambda row: row["rmse"])
     figures = f"{best['rmse']:.3f} against {default['rmse']:.3f} VMAF points"
     if best["rmse"] >= default["rmse"]:

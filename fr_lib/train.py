@@ -532,20 +532,35 @@ def _finished(model: FRRegressor, table: Tensor, job: Job, recipe: Recipe) -> FR
 
 
 def fold_constant_columns(model: FRRegressor, table: Tensor, job: Job) -> FRRegressor:
-    """Make codec-block columns that were constant in training powerless, without other change.
+    """Make codec-block columns that taught nothing powerless, without change on training rows.
 
     A constant column c with weight w acts on training rows as a bias of c * w. Moved into the bias,
     the column can be set to anything later and moves no prediction: an untrained one-hot slot, or a
-    preset that never varied.
+    preset that never varied. A preset that differs between encoders but never varied within one
+    acts as a bias per encoder, and is first moved into their one-hot weights in the same way.
     """
     block = list(job.columns[N_FEATURES:])
     if not block:
         return model
     rows = table[job.rows][:, block].cpu()
-    constant = (rows == rows[0]).all(dim=0)
     first = model.layers[0]
     with torch.no_grad():
         weight = first.weight[:, N_FEATURES:]
+        _fold_into_slots(weight, rows)
+        constant = (rows == rows[0]).all(dim=0)
         first.bias += weight[:, constant] @ rows[0][constant]
         weight[:, constant] = 0.0
     return model
+
+
+def _fold_into_slots(weight: Tensor, rows: Tensor) -> None:
+    """Move columns after the one-hot slots that are constant within each slot into the slots."""
+    slots = rows[:, :-2]
+    if not (slots.sum(dim=1) == 1).all():
+        return
+    for column in range(slots.shape[1], rows.shape[1]):
+        values = rows[:, column]
+        own = (slots * values[:, None]).amax(dim=0)
+        if torch.equal(slots @ own, values):
+            weight[:, :-2] += torch.outer(weight[:, column], own)
+            weight[:, column] = 0.0

@@ -116,6 +116,8 @@ def _predict_all(
         for plan in plans(_encoders(corpus))
         for source in corpus.sources()
     ]
+    # A codec that one source alone has teaches nothing to the fold without that source.
+    folds = [fold for fold in folds if fold[2].any()]
     models = {}
     # The codec-aware network answers for seen codecs alone, the codec-blind one for the others.
     for arm, training in (("v1", recipe), ("v3", recipe), ("reference", _reference(recipe))):

@@ -267,9 +267,11 @@ def test_recipes_by_name():
         "batch": 32,
         "epochs": 200,
         "schedule": "constant",
+        "fold_constants": True,
     }
     assert recipe().as_dict() == expected
-    assert recipe("reference").as_dict() == expected | {"name": "reference", "dropout": 0.1}
+    reference = {"name": "reference", "dropout": 0.1, "fold_constants": False}
+    assert recipe("reference").as_dict() == expected | reference
     assert recipe("tuned", epochs=7).as_dict() == expected | {
         "name": "tuned",
         "lr": 2e-3,

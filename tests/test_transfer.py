@@ -24,7 +24,7 @@ from fr_lib.transfer import (
     transfer,
 )
 
-FAST = Recipe(name="test", hidden=8, lr=2e-2, epochs=4)
+FAST = Recipe(name="test", hidden=8, lr=5e-2, epochs=60)
 ENCODERS = ["libx264", "libvvenc", "hevc_videotoolbox"]
 POISONED = "libvvenc"
 PAIR = ["scheme", "trained_on", "scored_on", "answer"]
@@ -259,6 +259,13 @@ def test_the_headline_is_the_mean_over_training_sets_of_unseen_pairs(result, sch
     assert found["worst_rmse"] == pytest.approx(max(rmse.values()))
     assert found["worst_set"] == max(rmse, key=rmse.get)
     assert found["rmse_low"] <= found["rmse"] <= found["rmse_high"]
+
+
+def test_biases_of_training_sets_do_not_cancel_in_the_headline(result):
+    unseen = pairs(result).query("not seen").xs(ONE_CODEC).xs("ours", level="answer")
+    bias = unseen.groupby("trained_on")["bias"].mean()
+    assert bias.min() < 0 < bias.max()
+    assert result["headline"][ONE_CODEC]["ours"]["abs_bias"] > 1.05 * abs(bias.mean())
 
 
 def test_the_headline_interval_resamples_sources(result):
