@@ -77,6 +77,8 @@ def measured(measure: Callable[[], Section], *, quick: bool = False) -> dict[str
     load, start = os.getloadavg()[0], time.perf_counter()
     section = asdict(measure())
     return section | {
+        # JSON files here have sorted keys, and a table's columns have an order.
+        "columns": list(section["rows"][0]),
         "quick": quick,
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "seconds": round(time.perf_counter() - start, 1),
@@ -125,7 +127,7 @@ def render(found: Mapping[str, Any]) -> str:
 
 
 def _machine_text(here: Mapping[str, Any]) -> str:
-    versions = ", ".join(f"{name} {number}" for name, number in here["versions"].items())
+    versions = ", ".join(f"{name} {number}" for name, number in sorted(here["versions"].items()))
     return (
         f"Machine: {here['processor']}, {here['cores']} cores, {here['memory_gib']} GiB memory, "
         f"{here['system']}; {versions}.\n"
@@ -144,23 +146,23 @@ def headline(sections: Mapping[str, dict[str, Any]]) -> str:
         for key, section in sections.items()
         for r in section["ratios"]
     ]
-    return table_text(rows) if rows else ""
+    return table_text(rows, ["ratio", "measured", "aim", "section"])
 
 
 def section_text(key: str, section: Mapping[str, Any]) -> str:
     """Return one section: title, table, how, when and under which load."""
     before, after = section["load_average"]
     smoke = "**A smoke of the benchmark itself, not a measurement.** " * section["quick"]
+    table = table_text(section["rows"], section["columns"])
     return (
-        f"### {key}. {section['title']}\n\n{table_text(section['rows'])}\n{section['how']}\n\n"
+        f"### {key}. {section['title']}\n\n{table}\n{section['how']}\n\n"
         f"{smoke}Measured {section['date']} in {shown(section['seconds'])} s; load average over "
         f"one minute {before} before, {after} after.\n"
     )
 
 
-def table_text(rows: list[dict[str, Any]]) -> str:
-    """Return rows as a Markdown table; the columns are those of the first row."""
-    columns = list(rows[0])
+def table_text(rows: list[dict[str, Any]], columns: list[str]) -> str:
+    """Return rows as a Markdown table with these columns."""
     lines = [columns, ["---"] * len(columns)]
     lines += [[shown(row[name]) for name in columns] for row in rows]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)

@@ -24,7 +24,8 @@ MEASURED = {"date": "2026-01-01 00:00 UTC", "seconds": 1.0, "load_average": [0.1
 
 
 def section(value: float = 2.0, *, quick: bool = False) -> dict:
-    entry = {"title": "T", "how": "How.", "rows": [{"x": 1, "y": 0.5}], "quick": quick}
+    entry = {"title": "T", "how": "How.", "rows": [{"x": 1, "b": 0.5}], "quick": quick}
+    entry["columns"] = ["x", "b"]
     return entry | {"ratios": [report.ratio("r", value, "at least 1")]} | MEASURED
 
 
@@ -54,7 +55,9 @@ def test_quick_runs_every_section(tmp_path, page, smoke):
     found = json.loads(results.read_text())
     assert sorted(found["sections"]) == sorted(SECTIONS)
     for key, part in found["sections"].items():
-        assert part["rows"]
+        assert [sorted(part["columns"])] * len(part["rows"]) == [
+            sorted(row) for row in part["rows"]
+        ]
         assert part["ratios"]
         assert all(math.isfinite(r["value"]) and r["value"] > 0 for r in part["ratios"]), key
         assert f"### {key}. {part['title']}" in ended.out
@@ -128,6 +131,7 @@ def test_a_section_measured_again_replaces_its_own_figures_alone(tmp_path, page)
         "b": 4.0,
     }
     text = page.read_text()
+    assert "| x | b |\n| --- | --- |\n| 1 | 0.5 |\n" in text
     assert "| r | **4** | at least 1 | b |" in text
     assert text.startswith("before\n\n")
     assert text.endswith("\n\nafter\n")
