@@ -183,6 +183,7 @@ def test_another_stamp_is_not_found_and_is_named(run, stamp, value, word, where)
 def test_every_stamp_that_differs_is_named(run):
     record(run, "transfer", TRANSFER)
     keep(run)
+    (run / "evidence" / "transfer.json").unlink()
     restamp(stored(run) / "transfer.json", seed=7, code_sha256="0" * 64)
     assert why_missing(run, "transfer") == "stored results are of another seed, code"
 
