@@ -24,7 +24,6 @@ from matplotlib.ticker import (
 )
 
 from fr_lib.errors import InputError, say
-from fr_lib.evaluate import SHIPPED_ARM
 from fr_lib.gate import LIFT_FLOOR
 from fr_lib.schema import encoder_index
 from fr_lib.tables import ARM_NAMES
@@ -575,6 +574,9 @@ def plot_per_source(
         Sources are sorted by the shipped arm. A value that is not finite is a cross at the worse
         edge.
     """
+    # evaluate brings torch, which a notebook without a network need not wait for.
+    from fr_lib.evaluate import SHIPPED_ARM
+
     arms = [arm for arm in ARM_STYLE if (folds["arm"] == arm).any()]
     values = pd.DataFrame({arm: _of_arm(folds, arm).set_index("held_out")[metric] for arm in arms})
     correlation = metric in _CORRELATIONS
@@ -805,6 +807,9 @@ def plot_ablation(table: pd.DataFrame, *, ax: Axes) -> Axes:
     Axes
         The axis is logarithmic where the largest RMSE is over ten times the smallest.
     """
+    # evaluate brings torch, which a notebook without a network need not wait for.
+    from fr_lib.evaluate import SHIPPED_ARM
+
     rmse = table["rmse"].to_numpy(dtype=float)
     rows = np.arange(len(table))
     colour, _ = ARM_STYLE[SHIPPED_ARM]
