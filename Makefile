@@ -60,8 +60,8 @@ release: $(READY) ## put the model of a run into model/tiny [RUN=name]
 verify: $(READY) ## check model/tiny: schema, hashes, sidecars, operators
 	@$(PY) -m fr_lib verify
 
-bench: $(READY) ## measure speed, rewrite docs/benchmarks.md [ONLY=a,f BENCH=--book]
-	@$(PY) -m benchmarks.bench $(if $(ONLY),--only $(ONLY)) $(BENCH)
+bench: $(READY) ## measure speed, rewrite docs/benchmarks.md [ONLY=a,f]
+	@$(PY) -m benchmarks.bench $(if $(ONLY),--only $(ONLY))
 
 lab: $(READY) ## JupyterLab on the notebooks
 	@cd notebooks && ../$(PY) -m jupyter lab

@@ -12,6 +12,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from threadpoolctl import threadpool_info
+
 from fr_lib.errors import ArtefactError, say
 from fr_lib.files import read_json, write_bytes, write_json
 
@@ -56,8 +58,19 @@ def machine() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "memory_gib": round(memory, 1),
         "system": f"{platform.system()} {platform.machine()}",
+        "blas": _blas(),
         "versions": {"python": platform.python_version()} | {n: version(n) for n in _PACKAGES},
     }
+
+
+def _blas() -> str:
+    """Return which matrix kernels numpy chose for this processor; they decide training's speed."""
+    import numpy  # noqa: F401 (what is not loaded is not listed)
+
+    found = [i for i in threadpool_info() if i["user_api"] == "blas"]
+    return ", ".join(
+        f"{i['internal_api']} {i['version']} with {i.get('architecture')} kernels" for i in found
+    )
 
 
 def _processor() -> str:
@@ -130,7 +143,7 @@ def _machine_text(here: Mapping[str, Any]) -> str:
     versions = ", ".join(f"{name} {number}" for name, number in sorted(here["versions"].items()))
     return (
         f"Machine: {here['processor']}, {here['cores']} cores, {here['memory_gib']} GiB memory, "
-        f"{here['system']}; {versions}.\n"
+        f"{here['system']}; {here['blas']}; {versions}.\n"
     )
 
 

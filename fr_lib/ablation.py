@@ -11,10 +11,9 @@ import pandas as pd
 
 from fr_lib.corpus import Corpus
 from fr_lib.evaluate import Progress, bootstrap_interval, loso, metrics, summary
-from fr_lib.model import VMAF_RANGE
-from fr_lib.schema import CANONICAL_6
+from fr_lib.recipe import RECIPES, Recipe
+from fr_lib.schema import CANONICAL_6, VMAF_RANGE
 from fr_lib.teacher import vmaf_from_features
-from fr_lib.train import RECIPES, Recipe
 
 # Changes against the default, one at a time.
 CHOICES: Mapping[str, tuple[Mapping[str, Any], ...]] = {

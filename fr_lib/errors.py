@@ -25,6 +25,10 @@ class EncodeError(FrError):
     """An encoder cannot run here, or an encode does not match its reference."""
 
 
+class TrainingError(FrError):
+    """A training could not be finished on this machine."""
+
+
 class ArtefactError(FrError):
     """A file of a run, a model or a registry is missing, stale or altered."""
 

@@ -9,22 +9,26 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from fr_lib.corpus import Corpus
 from fr_lib.errors import InputError, say
-from fr_lib.model import VMAF_RANGE, ShippedRegressor
+from fr_lib.recipe import Recipe
 from fr_lib.schema import (
     CANONICAL_6,
     ENCODER_VOCAB_V2,
     ENCODER_VOCAB_V3,
+    VMAF_RANGE,
     BlockNorm,
     trained_mask,
 )
-from fr_lib.train import Job, Recipe, Trained, train_many
+
+if TYPE_CHECKING:
+    from fr_lib.batch import Trained
+    from fr_lib.model import ShippedRegressor
 
 Progress = Callable[[str, float], None]
 
@@ -150,6 +154,9 @@ def loso(
         With fewer than two groups, groups of another length, no seed, a negative one, or an
         unknown arm.
     """
+    from fr_lib.batch import Job
+    from fr_lib.train import train_many
+
     groups = corpus.groups() if groups is None else np.asarray(groups)
     if len(groups) != len(corpus.table):
         raise InputError(
@@ -170,21 +177,20 @@ def loso(
         )
     vmaf = corpus.target()
     plan = [(seed, arm, name) for seed in seeds for arm in arms for name in names]
-    kept = {name: np.flatnonzero(groups != name) for name in names}
-    held = {name: np.flatnonzero(groups == name) for name in names}
+    kept = {name: groups != name for name in names}
     table, columns = _quality_columns(corpus, kept, crf_norm)
     jobs = [Job(kept[name], columns(arm, name), seed) for seed, arm, name in plan]
     models = train_many(table, vmaf, jobs, recipe, device, progress)
     oof = corpus.table[KEY].copy()
     folds = []
     for (seed, arm, name), model in zip(plan, models, strict=True):
-        rows = held[name]
+        rows = np.flatnonzero(~kept[name])
         predicted = np.clip(model.predict(table[rows]), *VMAF_RANGE)
         if seed == seeds[0]:
             oof.loc[oof.index[rows], f"pred_{arm}"] = predicted
         folds.append(
             {"seed": seed, "arm": arm, "held_out": name}
-            | {"n_train": len(kept[name]), "n_val": len(rows)}
+            | {"n_train": len(vmaf) - len(rows), "n_val": len(rows)}
             | metrics(predicted, vmaf[rows].astype(np.float64))
         )
     return Loso(oof, pd.DataFrame(folds), recipe)
@@ -389,7 +395,11 @@ def refit(
     """
     import torch
 
-    rows = np.arange(len(corpus.table))
+    from fr_lib.batch import Job
+    from fr_lib.model import ShippedRegressor
+    from fr_lib.train import train_many
+
+    rows = np.ones(len(corpus.table), dtype=bool)
     jobs = [Job(rows, ARMS[arm], seed) for arm in ("v1", SHIPPED_ARM)]
     blind, aware = train_many(input_table(corpus), corpus.target(), jobs, recipe, device, progress)
     mask = torch.from_numpy(trained_mask(corpus.rows_per_slot()))

@@ -23,7 +23,10 @@ ROOT = Path(__file__).resolve().parent.parent
 STORE = ROOT / "data" / "evidence"
 REMEDY = "make book PROFILE=full"
 # What decides the figures; a change in any of these files makes stored results stale.
-CODE = ("schema", "corpus", "teacher", "model", "train", "evaluate", "transfer", "ablation")
+CODE = (
+    *("schema", "corpus", "teacher", "model", "recipe", "batch", "train"),
+    *("evaluate", "transfer", "ablation"),
+)
 
 
 def code_sha256() -> str:

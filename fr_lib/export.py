@@ -16,7 +16,7 @@ import numpy as np
 
 from fr_lib.errors import ArtefactError, say
 from fr_lib.files import sha256_of, write_bytes
-from fr_lib.schema import CANONICAL_6, ENCODER_VOCAB_V3, MODEL_ID, N_CODEC_BLOCK
+from fr_lib.schema import CANONICAL_6, ENCODER_VOCAB_V3, MODEL_ID, N_CODEC_BLOCK, VMAF_RANGE
 
 if TYPE_CHECKING:
     import onnx
@@ -97,8 +97,6 @@ class _Graph:
 def _build(model: ShippedRegressor) -> onnx.ModelProto:
     """Write ``ShippedRegressor.forward`` down as a graph, one node per operation."""
     from onnx import TensorProto, helper
-
-    from fr_lib.model import VMAF_RANGE
 
     graph = _Graph()
     for name, value in (("sqrt2", 2**0.5), ("half", 0.5), ("one", 1.0)):

@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-VMAF_RANGE = (0.0, 100.0)
+from fr_lib.schema import VMAF_RANGE
 
 
 class FRRegressor(nn.Module):

@@ -166,6 +166,9 @@ def run_notebook(name: str, run: RunDir, settings: Mapping[str, Any]) -> Path:
             kernel_name="python3",
             # The kernel warns on each start of what every local notebook does.
             extra_arguments=["--IPKernelApp.log_level=ERROR"],
+            # All that counts is on disk by now, and a kernel with torch or with processes of its
+            # own takes seconds to say goodbye.
+            shutdown_kernel="immediate",
         )
         _verify(partial, name)
     except Exception as stopped:

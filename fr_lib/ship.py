@@ -18,10 +18,10 @@ import numpy as np
 from fr_lib.evaluate import refit
 from fr_lib.export import MIN_PARITY_ROWS, export_onnx, open_session, parity
 from fr_lib.files import write_json
+from fr_lib.recipe import Recipe
 from fr_lib.registry import REGISTRY, registry_row, sidecar, upsert_row, verify
 from fr_lib.rundir import RunDir
 from fr_lib.schema import CANONICAL_6, MODEL_ID
-from fr_lib.train import Recipe
 
 _PACKAGES = ("torch", "numpy", "pandas", "scipy", "onnx", "onnxruntime", "imageio-ffmpeg")
 

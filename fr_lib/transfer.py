@@ -19,9 +19,8 @@ import pandas as pd
 from fr_lib.corpus import Corpus
 from fr_lib.errors import InputError, say
 from fr_lib.evaluate import ARMS, Progress, bootstrap_interval, input_table, metrics
-from fr_lib.model import VMAF_RANGE
-from fr_lib.schema import ADAPTERS
-from fr_lib.train import RECIPES, Job, Recipe, train_many
+from fr_lib.recipe import RECIPES, Recipe
+from fr_lib.schema import ADAPTERS, VMAF_RANGE
 
 LEAVE_ONE_OUT = "leave one codec out"
 ONE_CODEC = "train on one codec"
@@ -109,6 +108,9 @@ def _predict_all(
     corpus: Corpus, recipe: Recipe, seed: int, device: str, progress: Progress | None
 ) -> pd.DataFrame:
     """Return one row per scored corpus row, plan and answer."""
+    from fr_lib.batch import Job
+    from fr_lib.train import train_many
+
     table, vmaf = input_table(corpus), corpus.target()
     sources, encoders = corpus.groups(), corpus.table["encoder"].to_numpy()
     folds = [
@@ -124,7 +126,7 @@ def _predict_all(
         skipped = {"v1": EVERY_CODEC, "v3": LEAVE_ONE_OUT}.get(arm)
         wanted = [f for f in folds if f[0].scheme != skipped]
         columns = ARMS["v1" if arm == "v1" else "v3"]
-        jobs = [Job(np.flatnonzero(rows), columns, seed) for _, _, rows in wanted]
+        jobs = [Job(rows, columns, seed) for _, _, rows in wanted]
         trained = train_many(table, vmaf, jobs, training, device, _named(progress, arm))
         for (plan, source, _), model in zip(wanted, trained, strict=True):
             models[arm, plan, source] = model

@@ -12,9 +12,9 @@ from fr_lib import ablation as module
 from fr_lib.ablation import CHOICES, ablation, baselines, ceiling, label
 from fr_lib.corpus import Corpus, load_corpus, write_table
 from fr_lib.evaluate import bootstrap_interval, loso, summary
+from fr_lib.recipe import RECIPES, Recipe
 from fr_lib.schema import CANONICAL_6
 from fr_lib.synthetic import synthetic_table
-from fr_lib.train import RECIPES, Recipe
 
 FAST = Recipe(name="test", hidden=8, lr=2e-2, epochs=2)
 # Two of the real choices; all of them take as long as all of the real ones.

@@ -31,9 +31,9 @@ from fr_lib.evaluate import (
     worst_frames,
 )
 from fr_lib.export import export_onnx, open_session
+from fr_lib.recipe import Recipe
 from fr_lib.schema import CANONICAL_6, ENCODER_VOCAB_V3, codec_block
 from fr_lib.synthetic import synthetic_table
-from fr_lib.train import Recipe
 
 FAST = Recipe(name="test", hidden=16, lr=5e-3, epochs=3)
 SIXTEEN_ROWS = Path(__file__).parent / "data" / "sixteen_rows.jsonl"

@@ -32,12 +32,12 @@ from fr_lib.evidence import (
 )
 from fr_lib.files import json_text, read_json, sha256_of, write_json
 from fr_lib.gate import evaluate_gate, verdict
+from fr_lib.recipe import RECIPES, Recipe
 from fr_lib.run import EVIDENCE, NOTEBOOKS
 from fr_lib.rundir import RunDir
 from fr_lib.schema import MODEL_ID
 from fr_lib.ship import ship
 from fr_lib.synthetic import synthetic_table
-from fr_lib.train import RECIPES, Recipe
 
 ROOT = Path(__file__).resolve().parent.parent
 FAST = Recipe(name="test", hidden=8, lr=2e-2, epochs=2)
@@ -137,7 +137,8 @@ def test_the_code_stamp_is_that_of_the_bytes_alone(code, monkeypatch):
 
 
 def test_what_trains_and_scores_is_part_of_the_code_stamp():
-    assert {"train", "model", "evaluate", "transfer", "ablation", "teacher", "corpus"} <= set(CODE)
+    wanted = {"recipe", "batch", "train", "model", "evaluate", "transfer", "ablation", "teacher"}
+    assert wanted <= set(CODE)
 
 
 # --- record and find ------------------------------------------------------------------------------

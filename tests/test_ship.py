@@ -17,12 +17,12 @@ from fr_lib.evaluate import loso, loso_report
 from fr_lib.export import open_session
 from fr_lib.files import read_json, sha256_of
 from fr_lib.gate import evaluate_gate, verdict
+from fr_lib.recipe import recipe
 from fr_lib.registry import verify
 from fr_lib.rundir import RunDir
 from fr_lib.schema import CANONICAL_6, ENCODER_VOCAB_V3
 from fr_lib.ship import provenance, ship
 from fr_lib.synthetic import synthetic_table
-from fr_lib.train import recipe
 
 
 def judged(folder, table, *, epochs: int, seed: int = 0) -> RunDir:

@@ -7,27 +7,23 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from sklearn.preprocessing import StandardScaler
 
+from fr_lib.batch import Job, Scaler, Trained
 from fr_lib.errors import InputError
 from fr_lib.model import FRRegressor
+from fr_lib.recipe import RECIPES, Recipe, recipe
 from fr_lib.schema import ADAPTERS, CANONICAL_6, codec_block
 from fr_lib.synthetic import synthetic_table
-from fr_lib.train import (
-    RECIPES,
-    Job,
-    Recipe,
-    Scaler,
-    Trained,
-    pick_device,
-    recipe,
-    train_many,
-)
+from fr_lib.train import pick_device, train_many
 
 SIX, ALL = tuple(range(6)), tuple(range(24))
 # Few steps at a high rate: the weights move far enough for a wrong gradient to show.
@@ -52,12 +48,33 @@ def run(jobs, plan=FAST, table=TABLE, target=VMAF, **options) -> list[Trained]:
     return train_many(table, target, jobs, plan, device="cpu", **options)
 
 
+def first(n: int, of: int = len(TABLE)) -> np.ndarray:
+    """Mark the first n rows."""
+    return np.arange(of) < n
+
+
+EVERY = first(len(TABLE))
+
+
 def some_jobs() -> list[Job]:
     """Return jobs that differ in rows, width and seed; only some row counts divide by the batch."""
     counts = (len(TABLE), 96, 250, 17, 33, 1)
     rng = np.random.default_rng(5)
-    rows = [np.sort(rng.permutation(len(TABLE))[:n]) for n in counts]
+    rows = [rng.permutation(len(TABLE)) < n for n in counts]
     return [Job(r, (SIX, ALL)[i % 2], seed=i // 2) for i, r in enumerate(rows)]
+
+
+def masks_of(rng: np.random.Generator, plan: Recipe) -> torch.Tensor:
+    """Draw what one layer keeps in one step: 32 random bits per unit, against 1 - p."""
+    bits = np.frombuffer(rng.bytes(4 * plan.batch * plan.hidden), dtype=np.uint32)
+    kept = torch.from_numpy(bits / 2**32 < 1 - plan.dropout)
+    return (kept.float() / (1 - plan.dropout)).reshape(plan.batch, plan.hidden)
+
+
+def forward(model: FRRegressor, x: torch.Tensor, masks: list[torch.Tensor]) -> torch.Tensor:
+    """Apply the model with these units dropped."""
+    first, gelu, _, second, _, _, last = model.layers
+    return last(gelu(second(gelu(first(x)) * masks[0])) * masks[1])
 
 
 def train_alone(job: Job, plan: Recipe) -> np.ndarray:
@@ -69,18 +86,19 @@ def train_alone(job: Job, plan: Recipe) -> np.ndarray:
     inputs[:, :6] = scaler.transform(inputs[:, :6].astype(np.float64))
     x, y = torch.from_numpy(inputs), torch.from_numpy(VMAF)[:, None]
     adam = torch.optim.Adam(model.parameters(), lr=plan.lr, weight_decay=plan.weight_decay)
-    steps = plan.epochs * math.ceil(len(job.rows) / plan.batch)
+    steps = plan.epochs * math.ceil(job.rows.sum() / plan.batch)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         adam,
         lambda t: 0.5 * (1 + math.cos(math.pi * t / steps)) if plan.schedule == "cosine" else 1.0,
     )
-    shuffle = np.random.default_rng(job.seed)
+    shuffle, dropper = np.random.default_rng(job.seed), np.random.default_rng([job.seed, 1])
     for _ in range(plan.epochs):
-        order = shuffle.permutation(job.rows)
+        order = shuffle.permutation(np.flatnonzero(job.rows))
         for start in range(0, len(order), plan.batch):
             rows = order[start : start + plan.batch]
+            masks = [masks_of(dropper, plan)[: len(rows)] for _ in range(2)]
             adam.zero_grad()
-            torch.nn.functional.mse_loss(model(x[rows]), y[rows]).backward()
+            torch.nn.functional.mse_loss(forward(model, x[rows], masks), y[rows]).backward()
             adam.step()
             schedule.step()
     with torch.no_grad():
@@ -92,8 +110,9 @@ def train_alone(job: Job, plan: Recipe) -> np.ndarray:
 
 @pytest.mark.parametrize("weight_decay", [0.0, 1e-2])
 @pytest.mark.parametrize("schedule", ["constant", "cosine"])
-def test_parity_with_one_model_after_another(weight_decay, schedule):
-    plan = replace(FAST, weight_decay=weight_decay, schedule=schedule)
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_parity_with_one_model_after_another(weight_decay, schedule, dropout):
+    plan = replace(FAST, weight_decay=weight_decay, schedule=schedule, dropout=dropout)
     jobs = some_jobs()
     for job, trained in zip(jobs, run(jobs, plan), strict=True):
         # A column that is constant in training is powerless afterwards: compare where it is that.
@@ -104,7 +123,7 @@ def test_parity_with_one_model_after_another(weight_decay, schedule):
 
 
 def test_parity_with_the_recipe_of_the_decision_record():
-    job = Job(np.arange(0, len(TABLE), 2), ALL, seed=0)
+    job = Job(np.arange(len(TABLE)) % 2 == 0, ALL, seed=0)
     plan = recipe("adr0319", epochs=2)
     [trained] = run([job], plan)
     np.testing.assert_allclose(
@@ -114,13 +133,27 @@ def test_parity_with_the_recipe_of_the_decision_record():
 
 def test_a_batch_larger_than_the_corpus_is_one_step_per_epoch():
     plan = replace(FAST, batch=len(TABLE) + 100)
-    job = Job(np.arange(50), SIX, seed=1)
+    job = Job(first(50), SIX, seed=1)
     [trained] = run([job], plan)
     np.testing.assert_allclose(trained.predict(TABLE), train_alone(job, plan), atol=1e-3)
 
 
+def test_torch_takes_the_products_that_numpy_takes(monkeypatch):
+    """On a GPU torch multiplies, with the same views of the same buffers."""
+
+    def bmm(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
+        torch.bmm(torch.from_numpy(a), torch.from_numpy(b), out=torch.from_numpy(out))
+
+    monkeypatch.setattr("fr_lib.batch.np.matmul", bmm)
+    jobs = some_jobs()
+    for job, trained in zip(jobs, run(jobs), strict=True):
+        np.testing.assert_allclose(
+            trained.predict(TABLE[job.rows]), train_alone(job, FAST)[job.rows], atol=1e-3
+        )
+
+
 def test_longer_training_fits_better():
-    job = Job(np.arange(len(TABLE)), ALL, seed=0)
+    job = Job(EVERY, ALL, seed=0)
     errors = [
         np.abs(run([job], replace(FAST, epochs=epochs))[0].predict(TABLE) - VMAF).mean()
         for epochs in (1, 40)
@@ -131,22 +164,33 @@ def test_longer_training_fits_better():
 # --- independence, determinism --------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("schedule", ["constant", "cosine"])
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
-def test_a_model_does_not_depend_on_its_neighbours(dropout):
-    plan = replace(FAST, dropout=dropout)
+def test_a_model_does_not_depend_on_its_neighbours_to_the_last_bit(schedule, dropout):
+    plan = replace(FAST, dropout=dropout, schedule=schedule)
     jobs = some_jobs()
-    together = run(jobs, plan)
-    for job, trained in zip(jobs, together, strict=True):
-        [alone] = run([job], plan)
-        np.testing.assert_allclose(alone.predict(TABLE), trained.predict(TABLE), atol=1e-4)
+    together = weights(run(jobs, plan))
+    assert together == [w for job in jobs for w in weights(run([job], plan))]
     turned = run(jobs[::-1], plan)[::-1]
-    for a, b in zip(together, turned, strict=True):
-        np.testing.assert_allclose(a.predict(TABLE), b.predict(TABLE), atol=1e-4)
+    assert weights(turned) == together
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_processes_train_what_one_process_trains_to_the_last_bit(monkeypatch, dropout):
+    plan = replace(FAST, dropout=dropout)
+    here = weights(run(some_jobs(), plan))
+    monkeypatch.setattr("fr_lib.train.WORTH_A_PROCESS", 0)
+    monkeypatch.setattr("fr_lib.train.cpu_count", lambda: 3)
+    seen: list[float] = []
+    there = run(some_jobs(), plan, progress=lambda text, share: seen.append(share))
+    assert weights(there) == here
+    assert seen[-1] == pytest.approx(1.0)
+    assert [t.loss for t in there] == [t.loss for t in run(some_jobs(), plan)]
 
 
 def test_more_models_than_one_batch_holds():
     plan = replace(FAST, epochs=2)
-    jobs = [Job(np.arange(40 + i), SIX, seed=i) for i in range(19)]
+    jobs = [Job(first(40 + i), SIX, seed=i) for i in range(19)]
     for job, trained in zip(jobs, run(jobs, plan), strict=True):
         np.testing.assert_allclose(trained.predict(TABLE), train_alone(job, plan), atol=1e-3)
 
@@ -167,14 +211,14 @@ def test_the_same_seed_gives_the_same_bytes(dropout):
 
 def test_another_seed_gives_another_model_and_the_callers_random_state_is_left_alone():
     before = torch.get_rng_state()
-    rows = np.arange(60)
+    rows = first(60)
     a, b = run([Job(rows, SIX, 0), Job(rows, SIX, 1)])
     assert not np.allclose(a.predict(TABLE), b.predict(TABLE))
     assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_dropout_trains_another_model_and_is_off_when_predicting():
-    job = Job(np.arange(len(TABLE)), ALL, seed=0)
+    job = Job(EVERY, ALL, seed=0)
     plain, dropped = (run([job], replace(FAST, dropout=p, epochs=20))[0] for p in (0.0, 0.1))
     assert np.abs(plain.predict(TABLE) - dropped.predict(TABLE)).max() > 0.1
     assert np.abs(dropped.predict(TABLE) - VMAF).mean() < 15
@@ -186,7 +230,7 @@ def test_dropout_trains_another_model_and_is_off_when_predicting():
 
 def test_rows_that_are_not_a_jobs_own_leave_no_trace():
     held_out = np.isin(SOURCES, SOURCES[:1])
-    job = Job(np.flatnonzero(~held_out), ALL, seed=0)
+    job = Job(~held_out, ALL, seed=0)
     poisoned, poisoned_target = TABLE.copy(), VMAF.copy()
     poisoned[held_out, :6] = 1e6
     poisoned_target[held_out] = np.nan
@@ -196,7 +240,7 @@ def test_rows_that_are_not_a_jobs_own_leave_no_trace():
     assert clean.scaler.std.tolist() == same.scaler.std.tolist()
     assert weights([clean]) == weights([same])
     assert clean.loss == same.loss
-    everything = Job(np.arange(len(TABLE)), ALL, seed=0)
+    everything = Job(EVERY, ALL, seed=0)
     [seen] = run([everything], table=poisoned)
     assert seen.scaler.mean[0] > 1e3
 
@@ -220,7 +264,7 @@ def test_scaler_is_the_population_one_and_spares_constants():
 def test_a_constant_feature_trains():
     table = TABLE.copy()
     table[:, 5] = 3.25
-    [trained] = run([Job(np.arange(len(table)), SIX, 0)], table=table)
+    [trained] = run([Job(EVERY[: len(table)], SIX, 0)], table=table)
     assert trained.scaler.std[5] == 1.0
     assert np.isfinite(trained.predict(table)).all()
 
@@ -230,7 +274,7 @@ def test_a_constant_feature_trains():
 
 def test_constant_block_columns_are_powerless_afterwards_and_nothing_else_moved():
     table, vmaf, _ = make_table(["h264_nvenc"])
-    job = Job(np.arange(len(table)), ALL, seed=0)
+    job = Job(EVERY[: len(table)], ALL, seed=0)
     [trained] = run([job], table=table, target=vmaf)
     predicted = trained.predict(table)
     swept = table.copy()
@@ -244,12 +288,11 @@ def test_constant_block_columns_are_powerless_afterwards_and_nothing_else_moved(
     assert np.abs(trained.predict(swept) - predicted).max() > 0.01
 
 
-def test_folding_does_not_move_predictions_on_training_rows(monkeypatch):
+def test_folding_does_not_move_predictions_on_training_rows():
     table, vmaf, _ = make_table(["h264_nvenc"])
-    job = Job(np.arange(len(table)), ALL, seed=0)
+    job = Job(EVERY[: len(table)], ALL, seed=0)
     [folded] = run([job], table=table, target=vmaf)
-    monkeypatch.setattr("fr_lib.train.fold_constant_columns", lambda model, table, job: model)
-    [plain] = run([job], table=table, target=vmaf)
+    [plain] = run([job], replace(FAST, fold_constants=False), table=table, target=vmaf)
     assert (plain.model.layers[0].weight[:, 6:23] != 0).any()
     np.testing.assert_allclose(folded.predict(table), plain.predict(table), atol=1e-4)
 
@@ -308,15 +351,23 @@ def test_both_sides_of_what_a_recipe_may_hold(name, allowed, refused):
 
 def test_a_job_without_rows_is_refused():
     with pytest.raises(InputError, match="a model without rows"):
-        run([Job(np.arange(5), SIX, 0), Job(np.array([], dtype=int), SIX, 0)])
+        run([Job(first(5), SIX, 0), Job(first(0), SIX, 0)])
 
 
 def test_two_sets_of_columns_of_one_width_side_by_side():
-    jobs = [Job(np.arange(90), (*SIX, last), seed=0) for last in (18, 23)]
+    jobs = [Job(first(90), (*SIX, last), seed=0) for last in (18, 23)]
     for job, trained in zip(jobs, run(jobs), strict=True):
         np.testing.assert_allclose(
             trained.predict(TABLE[job.rows]), train_alone(job, FAST)[job.rows], atol=1e-3
         )
+
+
+def test_rows_are_marked_one_by_one():
+    for rows in (np.arange(5), first(5)[:-1], first(5).astype(np.uint8)):
+        with pytest.raises(
+            InputError, match=rf"training: rows of shape .* allowed: .*{len(TABLE)}"
+        ):
+            run([Job(rows, SIX, 0)])
 
 
 def test_devices():
@@ -343,33 +394,73 @@ def test_progress_rises_to_the_end():
     assert seen[-1][0].startswith("epoch 3/3, MSE ")
 
 
-ENDLESS = """
-import numpy as np
-from fr_lib.train import Job, Recipe, train_many
+def test_what_goes_wrong_in_one_process_stops_the_others(monkeypatch):
+    monkeypatch.setattr("fr_lib.train.cpu_count", lambda: 2)
+    jobs = [Job(EVERY, SIX, 0), Job(EVERY, (*SIX, 99), 0)]
+    with pytest.raises(IndexError, match="99"):
+        run(jobs, replace(FAST, epochs=10**6))
 
+
+ENDLESS = """
+import sys
+import numpy as np
+from fr_lib.batch import Job
+from fr_lib.errors import FrError
+from fr_lib.recipe import Recipe
+import fr_lib.train
+
+fr_lib.train.cpu_count = lambda: 2
 rng = np.random.default_rng(0)
 table, target = rng.normal(size=(600, 24)), rng.uniform(0, 100, 600)
-jobs = [Job(np.arange(500), tuple(range(w)), s) for w in (6, 24) for s in range(20)]
-train_many(table, target, jobs, Recipe(epochs=10**6), device="cpu",
-           progress=lambda *_: print("going", flush=True))
+jobs = [Job(np.arange(600) < 500, tuple(range(w)), s) for w in (6, 24) for s in range(20)]
+try:
+    fr_lib.train.train_many(
+        table, target, jobs, Recipe(epochs=10**6), device="cpu",
+        progress=lambda *_: print("going", flush=True),
+    )
+except FrError as refused:
+    sys.exit(str(refused))
 """
 
 
-def test_ctrl_c_stops_all_workers():
-    command = [sys.executable, "-c", ENDLESS]
+@contextmanager
+def endless_training() -> Iterator[tuple[subprocess.Popen, list[psutil.Process]]]:
+    """Start a training that nobody can wait for; yield it with the processes that train."""
     with subprocess.Popen(
-        command,
+        [sys.executable, "-c", ENDLESS],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=True,
         # A shell's background job ignores SIGINT, and children inherit that.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     ) as process:
         try:
             assert process.stdout.readline() == "going\n"
-            os.kill(process.pid, signal.SIGINT)
-            _, errors = process.communicate(timeout=30)
+            family = psutil.Process(process.pid).children(recursive=True)
+            yield process, [p for p in family if "LokyProcess" in " ".join(p.cmdline())]
         finally:
-            process.kill()
-    assert process.returncode != 0
-    assert errors.strip().endswith("KeyboardInterrupt")
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("everyone", [True, False], ids=["terminal", "kernel"])
+def test_ctrl_c_stops_all_processes(everyone):
+    with endless_training() as (process, workers):
+        assert len(workers) == 2
+        # A terminal interrupts the whole group, a notebook's kernel itself alone.
+        (os.killpg if everyone else os.kill)(process.pid, signal.SIGINT)
+        _, errors = process.communicate(timeout=30)
+        assert process.returncode != 0
+        assert "KeyboardInterrupt" in errors
+        _, alive = psutil.wait_procs(workers, timeout=10)
+        assert not alive
+
+
+def test_a_killed_process_is_one_clear_message():
+    with endless_training() as (process, workers):
+        workers[0].kill()
+        _, errors = process.communicate(timeout=30)
+    assert process.returncode == 1
+    [line] = errors.strip().splitlines()
+    assert line.startswith("training: a process was killed, most likely for want of memory;")

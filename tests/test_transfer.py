@@ -8,12 +8,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from fr_lib.batch import Job
 from fr_lib.corpus import Corpus, load_corpus, write_table
 from fr_lib.errors import InputError
 from fr_lib.evaluate import ARMS, bootstrap_interval, input_table, metrics
+from fr_lib.recipe import RECIPES, Recipe
 from fr_lib.schema import CANONICAL_6
 from fr_lib.synthetic import synthetic_table
-from fr_lib.train import RECIPES, Job, Recipe, train_many
+from fr_lib.train import train_many
 from fr_lib.transfer import (
     EVERY_CODEC,
     LEAVE_ONE_OUT,
@@ -184,7 +186,7 @@ def alone(corpus: Corpus, arm: str, recipe: Recipe, source: str, left_out: str |
     """Train one network by itself and return its scores of a held-out source."""
     table, sources = input_table(corpus), corpus.groups()
     rows = (sources != source) & (corpus.table["encoder"] != left_out).to_numpy()
-    job = Job(np.flatnonzero(rows), ARMS[arm], 0)
+    job = Job(rows, ARMS[arm], 0)
     [model] = train_many(table, corpus.target(), [job], recipe, "cpu")
     held = sources == source
     return corpus.table[held].assign(predicted=model.predict(table[held]))
