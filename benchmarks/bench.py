@@ -446,7 +446,7 @@ def corpus_maker(setup: Setup) -> Section:
         "Corpus maker",
         f"{len(cells)} cells of {len(clips)} generated clips (FFmpeg's `testsrc2`, {scale.clip}, "
         f"{scale.frames} frames), {' '.join(scale.qualities)}, presets "
-        f"{' '.join(scale.presets) or 'as by default'}, encoders with `-threads 1`; encode, "
+        f"{' '.join(scale.presets) or 'as by default'}, FFmpeg with `-threads 1`; encode, "
         "decode, check and score, through Dask in processes of this machine. Timed from "
         "the moment that the workers are up until the last cell is stored, once each; "
         "the whole call also starts and ends them and writes the corpus file.",
@@ -581,7 +581,8 @@ def import_time(setup: Setup) -> Section:
         "import fr_lib": ["-c", "import fr_lib"],
         "python -m fr_lib --help": ["-m", "fr_lib", "--help"],
         "import fr_lib.corpus": ["-c", "import fr_lib.corpus"],
-        "import fr_lib.evaluate (torch)": ["-c", "import fr_lib.evaluate"],
+        "import fr_lib.evaluate": ["-c", "import fr_lib.evaluate"],
+        "import fr_lib.train (torch)": ["-c", "import fr_lib.train"],
     }
     calls: dict[str, Callable[[], object]] = {
         name: partial(

@@ -158,7 +158,7 @@ def _parser() -> argparse.ArgumentParser:
         "--threads",
         type=int,
         metavar="N",
-        help="FFmpeg's -threads for each encode; default: what FFmpeg chooses. Some encoders give "
+        help="FFmpeg's -threads for each step of a cell; default: its choice. Some encoders give "
         "other bits with other numbers, so name one where machines differ in cores",
     )
     where = corpus.add_mutually_exclusive_group()

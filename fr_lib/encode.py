@@ -56,7 +56,7 @@ class Source:
 class Cell:
     """One encode of the grid; `every` keeps frames 0, every, 2 * every, ...
 
-    `threads` is what FFmpeg gives the encoder; None leaves that to FFmpeg.
+    `threads` is what FFmpeg gives to encoder, decoder and scoring; None leaves that to FFmpeg.
     """
 
     source: Source
@@ -203,7 +203,13 @@ def read_y4m(path: Path) -> Raster:
     return Raster(width, height, family + (f"{deep[1]}le" if deep else ""), frames)
 
 
-def decode_y4m(ffmpeg: str, source: Source | Path, out: Path, pix_fmt: str | None = None) -> Raster:
+def decode_y4m(
+    ffmpeg: str,
+    source: Source | Path,
+    out: Path,
+    pix_fmt: str | None = None,
+    threads: int | None = None,
+) -> Raster:
     """Decode the first video stream, each frame once and none twice, to a Y4M file.
 
     Samples are kept as they are and labelled "limited range", on both sides. Some encoders
@@ -218,6 +224,8 @@ def decode_y4m(ffmpeg: str, source: Source | Path, out: Path, pix_fmt: str | Non
     out : Path
     pix_fmt : str, optional
         Pixel format of the result; default: the source's, or the nearest that Y4M has.
+    threads : int, optional
+        Of the decoder; default: what FFmpeg chooses. The result does not depend on it.
 
     Returns
     -------
@@ -232,7 +240,7 @@ def decode_y4m(ffmpeg: str, source: Source | Path, out: Path, pix_fmt: str | Non
     path = source.path if isinstance(source, Source) else str(source)
     _run(
         ffmpeg,
-        *("-loglevel", "error", *options, "-i", path, "-map", "0:v:0"),
+        *("-loglevel", "error", *_threads(threads), *options, "-i", path, "-map", "0:v:0"),
         *("-vf", f"format={pix_fmt or _Y4M_FORMATS},setparams=range=limited"),
         *("-fps_mode", "passthrough"),
         *("-strict", "-1", "-f", "yuv4mpegpipe", str(out)),
@@ -244,8 +252,18 @@ def decode_y4m(ffmpeg: str, source: Source | Path, out: Path, pix_fmt: str | Non
     return raster
 
 
+def _threads(number: int | None) -> tuple[str, ...]:
+    """Return FFmpeg's option for what comes next on its command line, an input or an output."""
+    return ("-threads", str(number)) if number else ()
+
+
 def score(
-    ffmpeg: str, reference: Path, encoded: Path, scratch: Path, where: str = "scoring"
+    ffmpeg: str,
+    reference: Path,
+    encoded: Path,
+    scratch: Path,
+    where: str = "scoring",
+    threads: int | None = None,
 ) -> tuple[list[dict], str]:
     """Score Y4M against Y4M with the teacher.
 
@@ -258,6 +276,8 @@ def score(
         Folder for libvmaf's log.
     where : str
         What an error names.
+    threads : int, optional
+        Of FFmpeg; default: what it chooses. The scores do not depend on it.
 
     Returns
     -------
@@ -283,6 +303,7 @@ def score(
         ffmpeg_path=ffmpeg,
         # One rate for both, so that it need not look for them; a frame's score has no use for it.
         framerate=25.0,
+        threads=threads or 0,
         tmp_dir=str(scratch),
         keep_tmp_files=True,
     )
@@ -319,9 +340,9 @@ def run_cell(cell: Cell, ffmpeg: str, scratch: Path, reference: Path, raster: Ra
     where = cell.name
     encoded, decoded = scratch / f"encode{CONTAINER}", scratch / "decoded.y4m"
     elapsed_ms = _encode(cell, ffmpeg, reference, encoded, where)
-    got = decode_y4m(ffmpeg, encoded, decoded, raster.pix_fmt)
+    got = decode_y4m(ffmpeg, encoded, decoded, raster.pix_fmt, cell.threads)
     check_alignment(where, raster, got)
-    frames, libvmaf = score(ffmpeg, reference, decoded, scratch, where)
+    frames, libvmaf = score(ffmpeg, reference, decoded, scratch, where, cell.threads)
     if len(frames) != raster.frames:
         raise EncodeError(
             say(where, f"{len(frames)} frames scored", f"{raster.frames}", "check FFmpeg")
@@ -351,9 +372,7 @@ def run_cell(cell: Cell, ffmpeg: str, scratch: Path, reference: Path, raster: Ra
 
 def _encode(cell: Cell, ffmpeg: str, reference: Path, encoded: Path, where: str) -> int:
     """Encode and return the wall time in ms; an encode without any packet is tried again."""
-    command = adapter(cell.encoder).command(cell.quality, cell.preset)
-    if cell.threads:
-        command += ["-threads", str(cell.threads)]
+    command = [*adapter(cell.encoder).command(cell.quality, cell.preset), *_threads(cell.threads)]
     for _ in range(ATTEMPTS):
         started = time.perf_counter()
         _run(
@@ -731,7 +750,7 @@ def _work_source(
 ) -> list[str]:
     reference = scratch / "reference.y4m"
     try:
-        raster = decode_y4m(ffmpeg, cells[0].source, reference)
+        raster = decode_y4m(ffmpeg, cells[0].source, reference, threads=cells[0].threads)
     except FrError as broken:
         bar.update(len(cells))
         return [str(broken)] * len(cells)

@@ -274,7 +274,7 @@ def work_cell(cell: Cell, ffmpeg: str, version: str) -> Rows | str:
             # A worker that joined late has not been looked at.
             refuse_unfit({get_worker().address: look_around(ffmpeg, [cell.source.path])}, version)
             _refuse_other_content(cell)
-            raster = decode_y4m(ffmpeg, cell.source, reference)
+            raster = decode_y4m(ffmpeg, cell.source, reference, threads=cell.threads)
             return run_cell(cell, ffmpeg, scratch, reference, raster)
         except (EncodeError, InputError) as failed:
             return str(failed)

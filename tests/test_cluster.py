@@ -183,9 +183,15 @@ def test_a_failing_cell_is_tried_once_and_reported_as_without_a_cluster(clips, c
         "Tiny libx264 medium 30",
         "Tiny libx264 medium 40",
     ]
-    encodes = [line for line in log.read_text().splitlines() if "-c:v libx264" in line]
+    lines = log.read_text().splitlines()
+    encodes = [line for line in lines if "-c:v libx264" in line]
     assert len(encodes) == len(todo)
     assert all("-crf" in line and "-threads 3" in line for line in encodes)
+    # What decodes and what scores is bounded too: a worker is a core.
+    for step in ("yuv4mpegpipe", "libvmaf="):
+        found = [line for line in lines if step in line]
+        assert len(found) >= len(todo)
+        assert all("-threads 3" in line for line in found)
 
 
 def test_a_broken_clip_costs_its_own_cells_only(clips, cluster, scratch, tmp_path):
