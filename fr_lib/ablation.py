@@ -57,6 +57,8 @@ def ablation(
         (bootstrap over sources), mean and worst PLCC, and whether it is the default. ``baselines``:
         the same for mean, linear and VMAF's own formula. ``ceiling``: what the formula leaves.
     """
+    from fr_lib.train import keep_processes
+
     runs = [("default", "as it ships", recipe, "div63")]
     runs += [
         (choice, label(change), replace(recipe, **change), "div63")
@@ -69,17 +71,18 @@ def ablation(
         ("reference", "dropout 0.1, as its code has it", _like(recipe, "reference"), "div63"),
     ]
     rows = []
-    for k, (choice, name, variant, norm) in enumerate(runs):
-        result = loso(
-            corpus,
-            variant,
-            [seed],
-            ["v3"],
-            crf_norm=norm,
-            device=device,
-            progress=_nth(progress, k, len(runs), name),
-        )
-        rows.append({"choice": choice, "name": name} | _figures(result.of("v3")))
+    with keep_processes():
+        for k, (choice, name, variant, norm) in enumerate(runs):
+            result = loso(
+                corpus,
+                variant,
+                [seed],
+                ["v3"],
+                crf_norm=norm,
+                device=device,
+                progress=_nth(progress, k, len(runs), name),
+            )
+            rows.append({"choice": choice, "name": name} | _figures(result.of("v3")))
     return {"rows": rows, "baselines": baselines(corpus), "ceiling": ceiling(corpus)}
 
 

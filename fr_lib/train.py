@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, BrokenExecutor, wait
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import torch
-from loky import cpu_count, get_reusable_executor
+from loky import ProcessPoolExecutor, cpu_count
 
 from fr_lib.batch import Job, Trained, train_batch
 from fr_lib.errors import InputError, TrainingError, say
@@ -29,8 +30,6 @@ WORTH_A_PROCESS = 250_000
 BOARD = "progress.npy"
 # Seconds between two looks at what the processes have done.
 GLANCE = 0.25
-# Seconds that idle processes wait for the next call.
-IDLE = 60
 
 
 def pick_device(device: str = "auto") -> str:
@@ -167,12 +166,11 @@ def _in_processes(
     device: str,
     report: Report,
 ) -> list[Trained]:
-    """Train batches in a process per core; the processes stay for a while, for the next call."""
-    with tempfile.TemporaryDirectory() as name:
-        folder, n_cores = Path(name), cpu_count()
+    """Train batches in a process per core."""
+    with tempfile.TemporaryDirectory() as name, keep_processes() as pool:
+        folder = Path(name)
         board = _new_board(folder, len(batches))
         filed = _laid_out(folder, x, y, batches)
-        pool = get_reusable_executor(n_cores, timeout=IDLE)
         try:
             futures = [
                 pool.submit(_at_work, folder, k, batch, recipe, device)
@@ -190,16 +188,32 @@ def _in_processes(
                 say(
                     "training",
                     "a process was killed, most likely for want of memory",
-                    f"{n_cores} processes that live to the end",
+                    f"{cpu_count()} processes that live to the end",
                     "free memory and run it again",
                 )
             ) from None
-        except BaseException:
-            # Ctrl-C, or a mistake in one batch: nobody waits for the others.
-            pool.shutdown(kill_workers=True)
-            raise
         report(float(board[:, 0].sum()), float(board[:, 1].mean()))
     return [model for part in parts for model in part]
+
+
+_kept: list[ProcessPoolExecutor] = []
+
+
+@contextmanager
+def keep_processes() -> Iterator[ProcessPoolExecutor]:
+    """Let the calls of :func:`train_many` inside the block share their processes.
+
+    Starting them takes about two seconds. None outlives the block, however it ends.
+    """
+    if _kept:
+        yield _kept[0]
+        return
+    _kept.append(ProcessPoolExecutor(cpu_count()))
+    try:
+        yield _kept[0]
+    finally:
+        # Results are here by now, or nobody waits for them any more.
+        _kept.pop().shutdown(kill_workers=True)
 
 
 def _new_board(folder: Path, batches: int) -> np.ndarray:

@@ -83,7 +83,10 @@ def transfer(
         score per encoder and quality value, seen and unseen. ``largest_rise``: how far a score
         rises anywhere while quality falls.
     """
-    scored = _predict_all(corpus, recipe, seed, device, progress)
+    from fr_lib.train import keep_processes
+
+    with keep_processes():
+        scored = _predict_all(corpus, recipe, seed, device, progress)
     pairs = _pairs(scored)
     ladders = _ladders(scored)
     return {

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import psutil
@@ -23,7 +24,7 @@ from fr_lib.model import FRRegressor
 from fr_lib.recipe import RECIPES, Recipe, recipe
 from fr_lib.schema import ADAPTERS, CANONICAL_6, codec_block
 from fr_lib.synthetic import synthetic_table
-from fr_lib.train import pick_device, train_many
+from fr_lib.train import keep_processes, pick_device, train_many
 
 SIX, ALL = tuple(range(6)), tuple(range(24))
 # Few steps at a high rate: the weights move far enough for a wrong gradient to show.
@@ -392,6 +393,28 @@ def test_progress_rises_to_the_end():
     assert shares == sorted(shares)
     assert shares[-1] == pytest.approx(1.0)
     assert seen[-1][0].startswith("epoch 3/3, MSE ")
+
+
+def workers() -> set[int]:
+    """Return the processes that train for this one."""
+    family = psutil.Process().children(recursive=True)
+    return {p.pid for p in family if "LokyProcess" in " ".join(p.cmdline())}
+
+
+def test_processes_are_kept_for_a_block_and_no_longer(monkeypatch):
+    monkeypatch.setattr("fr_lib.train.WORTH_A_PROCESS", 0)
+    monkeypatch.setattr("fr_lib.train.cpu_count", lambda: 2)
+    run(some_jobs())
+    assert not workers()
+    with keep_processes():
+        run(some_jobs())
+        first = workers()
+        run(some_jobs())
+        assert workers() == first
+        assert len(first) == 2
+    assert not workers()
+    # A kernel that is ended at once can clean up nothing later.
+    assert not list(Path("/dev/shm").glob(f"sem.loky-{os.getpid()}-*"))
 
 
 def test_what_goes_wrong_in_one_process_stops_the_others(monkeypatch):
