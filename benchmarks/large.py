@@ -43,14 +43,15 @@ class Family:
     """Watches the memory of this process and its children: resident, shared pages counted twice."""
 
     def __init__(self, every: float = 0.25):
-        self.peak, self.every, self.over = 0.0, every, threading.Event()
+        self.peak, self.every = 0.0, every
         threading.Thread(target=self._watch, daemon=True).start()
 
     def _watch(self) -> None:
         import psutil
 
         own = psutil.Process()
-        while not self.over.wait(self.every):
+        while True:
+            time.sleep(self.every)
             total = 0
             for process in (own, *own.children(recursive=True)):
                 with suppress(psutil.NoSuchProcess):

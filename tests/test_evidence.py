@@ -447,7 +447,8 @@ def test_shipped_ablation_starts_from_the_same_leave_one_source_out():
     default = shipped("ablation")["rows"][0]
     own = pd.DataFrame(shipped("seeds")["folds"]).query("seed == 0 and arm == 'v3'")
     assert (default["choice"], default["name"]) == ("default", "as it ships")
-    # Other batches round otherwise, and 200 epochs make that a few hundredths; a seed is more.
-    assert default["rmse"] == pytest.approx(own["rmse"].mean(), abs=0.05)
-    assert default["plcc"] == pytest.approx(own["plcc"].mean(), abs=5e-5)
+    # A model is the same in any batch, to the last bit; the rest is the file's rounding.
+    assert default["rmse"] == pytest.approx(own["rmse"].mean(), abs=1e-9)
+    assert default["plcc"] == pytest.approx(own["plcc"].mean(), abs=1e-9)
+    assert default["worst_plcc"] == pytest.approx(own["plcc"].min(), abs=1e-9)
     assert shipped("ablation")["ceiling"]["max_abs"] < 1e-2

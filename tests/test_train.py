@@ -395,24 +395,24 @@ def test_progress_rises_to_the_end():
     assert seen[-1][0].startswith("epoch 3/3, MSE ")
 
 
-def workers() -> set[int]:
+def workers_of(pid: int) -> list[psutil.Process]:
     """Return the processes that train for this one."""
-    family = psutil.Process().children(recursive=True)
-    return {p.pid for p in family if "LokyProcess" in " ".join(p.cmdline())}
+    family = psutil.Process(pid).children(recursive=True)
+    return [p for p in family if "LokyProcess" in " ".join(p.cmdline())]
 
 
 def test_processes_are_kept_for_a_block_and_no_longer(monkeypatch):
     monkeypatch.setattr("fr_lib.train.WORTH_A_PROCESS", 0)
     monkeypatch.setattr("fr_lib.train.cpu_count", lambda: 2)
     run(some_jobs())
-    assert not workers()
+    assert not workers_of(os.getpid())
     with keep_processes():
         run(some_jobs())
-        first = workers()
+        kept = workers_of(os.getpid())
         run(some_jobs())
-        assert workers() == first
-        assert len(first) == 2
-    assert not workers()
+        assert workers_of(os.getpid()) == kept
+        assert len(kept) == 2
+    assert not workers_of(os.getpid())
     # A kernel that is ended at once can clean up nothing later.
     assert not list(Path("/dev/shm").glob(f"sem.loky-{os.getpid()}-*"))
 
@@ -460,8 +460,7 @@ def endless_training() -> Iterator[tuple[subprocess.Popen, list[psutil.Process]]
     ) as process:
         try:
             assert process.stdout.readline() == "going\n"
-            family = psutil.Process(process.pid).children(recursive=True)
-            yield process, [p for p in family if "LokyProcess" in " ".join(p.cmdline())]
+            yield process, workers_of(process.pid)
         finally:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
