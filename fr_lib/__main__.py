@@ -68,6 +68,29 @@ def _corpus(args: argparse.Namespace) -> int:
     return 2 if failures else 0
 
 
+def _stress(args: argparse.Namespace) -> int:
+    from fr_lib.encode import default_ffmpeg, ffmpeg_version, find_sources
+    from fr_lib.stress import clip_rate, make_stress, plan, write_stress_provenance
+
+    out = Path(args.out)
+    if out.suffix != ".parquet":
+        raise InputError(say("--out", args.out, "*.parquet", "name it so"))
+    ffmpeg = args.ffmpeg or default_ffmpeg()
+    ffmpeg_version(ffmpeg)
+    clips = find_sources(args.source, args.manifest)
+    cells = plan(clips, {clip.name: clip_rate(ffmpeg, clip) for clip in clips})
+    table, failures = make_stress(cells, out, ffmpeg)
+    for failure in failures:
+        print(f"failed: {failure}", file=sys.stderr)
+    if table is None:
+        print(f"{len(failures)} of {len(cells)} cells failed; the others are kept beside {out}")
+        return 2
+    command = ["python", "-m", "fr_lib", *map(_portable, sys.argv[1:])]
+    provenance = write_stress_provenance(out, table, clips, command, args.manifest)
+    print(f"{len(cells)} cells, {len(table):,} rows; {out}, {provenance}")
+    return 0
+
+
 def _portable(argument: str) -> str:
     """Return an argument without folders that exist on this machine alone."""
     path = Path(argument)
@@ -102,8 +125,12 @@ def _predict(args: argparse.Namespace) -> int:
     from fr_lib.predict import Predictor, predict_logs
 
     predictor = Predictor.load(args.model_dir)
-    for row in predict_logs(predictor, args.log, args.encoder, args.quality, args.preset):
-        print(json.dumps(row))
+    asked = (args.encoder, args.quality, args.preset, args.frames)
+    for row in predict_logs(predictor, args.log, *asked):
+        per_frame = row.pop("per_frame", [])
+        print(json.dumps(row, allow_nan=False))
+        for frame in per_frame:
+            print(json.dumps({"file": row["file"]} | frame, allow_nan=False))
     return 0
 
 
@@ -176,6 +203,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     corpus.set_defaults(do=_corpus)
 
+    stress = commands.add_parser(
+        "stress", help="distort clips and generated pictures into a stress set"
+    )
+    stress.add_argument("--source", action="append", required=True, metavar="CLIP")
+    stress.add_argument("--manifest", help="JSON list with name and sha256 of the clips")
+    stress.add_argument("--ffmpeg", help="default: the FFmpeg of the imageio-ffmpeg package")
+    stress.add_argument("--out", default="data/stress.parquet", help="default: %(default)s")
+    stress.set_defaults(do=_stress)
+
     release = commands.add_parser("release", help="put a run's model into a model folder")
     release.add_argument("--run-dir", required=True)
     release.add_argument("--model-dir", default=MODEL_DIR, help="default: %(default)s")
@@ -190,6 +226,7 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("--quality", type=float, required=True)
     predict.add_argument("--preset")
     predict.add_argument("--model-dir", default=MODEL_DIR, help="default: %(default)s")
+    predict.add_argument("--frames", action="store_true", help="a line for each frame too")
     predict.add_argument("log", nargs="+", help="libvmaf log, JSON")
     predict.set_defaults(do=_predict)
     return parser

@@ -41,7 +41,7 @@ def audit(corpus: Corpus) -> dict[str, Any]:
     -------
     dict
         identity : sha256, shape, name, n_rows_read, n_rows_kept, dropped, notes, teacher.
-        sources : list of {src, group, n_rows, vmaf_min, vmaf_mean, vmaf_max}.
+        sources : list of {src, group, n_rows, vmaf_min, vmaf_mean, vmaf_max, n_qualities}.
         cells : the same per source and encoder, with quality_min, quality_max, n_qualities.
         rows_per_slot : rows of each of the 16 slots; trained_slots, empty_slots : their names.
         families : coding standards with rows; lift_measurable : at least three of them.
@@ -120,6 +120,8 @@ def _source_rows(corpus: Corpus, groups: dict[str, str]) -> list[dict[str, Any]]
         .agg(n_rows="size", vmaf_min="min", vmaf_mean="mean", vmaf_max="max")
         .reset_index()
     )
+    points = corpus.table.groupby("src")["quality"].nunique()
+    table["n_qualities"] = table["src"].map(points)
     table.insert(1, "group", table["src"].map(groups))
     return _records(table)
 
@@ -253,6 +255,9 @@ def teacher_check(corpus: Corpus) -> dict[str, Any]:
         "max_abs_difference": None,
         "cells": [],
     }
+    if corpus.teacher not in (None, TEACHER):
+        why = f"{corpus.teacher} is no formula of the six features"
+        return result | {"status": "not applicable", "reason": why}
     if corpus.shape != "frame":
         why = "the score of pooled features is not the pooled score: the formula holds per frame"
         return result | {"status": "not applicable", "reason": why}

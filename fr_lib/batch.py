@@ -25,9 +25,10 @@ import torch
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
+from fr_lib.made import made_count, made_rows
 from fr_lib.model import FRRegressor
 from fr_lib.recipe import Recipe
-from fr_lib.schema import CANONICAL_6
+from fr_lib.schema import CANONICAL_6, VMAF_RANGE
 
 N_FEATURES = len(CANONICAL_6)
 MIN_STD = 1e-8
@@ -133,16 +134,45 @@ def train_batch(
     list of Trained, in the order of `jobs`.
     """
     # Those that finish first stand last, where they can leave without moving the others.
-    order = sorted(range(len(jobs)), key=lambda i: -np.count_nonzero(jobs[i].rows))
-    # A copy, as the table may be a read-only view of a file; the ones are the bias's input.
-    inputs = np.ones((len(table), len(jobs[0].columns) + 1), dtype=np.float32)
-    inputs[:, :-1] = table[:, list(jobs[0].columns)]
+    order = sorted(range(len(jobs)), key=lambda i: -training_rows(jobs[i], recipe))
     # Products this small only lose by being shared out, and oneDNN's GELU costs more to call than
     # to compute.
     with threadpool_limits(1), _without_onednn(), torch.no_grad():
-        run = _Run(inputs, np.array(target), [jobs[i] for i in order], recipe, device)
+        run = _Run(table, target, [jobs[i] for i in order], recipe, device)
         trained = run.train(tick)
     return [trained[order.index(i)] for i in range(len(jobs))]
+
+
+def training_rows(job: Job, recipe: Recipe) -> int:
+    """Return how many rows an epoch of this job has, those that are made included."""
+    real = int(np.count_nonzero(job.rows))
+    return real + made_count(real, recipe.made_per_row)
+
+
+def _with_made(
+    table: np.ndarray, target: np.ndarray, jobs: Sequence[Job], recipe: Recipe
+) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
+    """Return inputs (a last column of ones for the bias), targets, and the rows of every job.
+
+    Rows made for a job stand behind the real ones, and no other job sees them.
+    """
+    made = [
+        made_rows(table[job.rows], recipe.made_per_row, job.seed) if recipe.made_per_row else None
+        for job in jobs
+    ]
+    columns = list(jobs[0].columns)
+    parts = [table[:, columns], *(rows[:, columns] for rows, _ in filter(None, made))]
+    inputs = np.ones((sum(map(len, parts)), len(columns) + 1), dtype=np.float32)
+    np.concatenate(parts, out=inputs[:, :-1])
+    targets = np.concatenate([target, *(labels for _, labels in filter(None, made))])
+    rows, at = [], len(table)
+    for job, extra in zip(jobs, made, strict=True):
+        count = len(extra[1]) if extra else 0
+        # Half as wide as numpy's own: of many millions of rows, these are what takes memory.
+        own = np.concatenate([np.flatnonzero(job.rows), np.arange(at, at + count)])
+        rows.append(own.astype(np.int32))
+        at += count
+    return inputs, targets, rows
 
 
 @contextmanager
@@ -160,22 +190,26 @@ class _Run:
 
     def __init__(
         self,
-        inputs: np.ndarray,
+        table: np.ndarray,
         target: np.ndarray,
         jobs: Sequence[Job],
         recipe: Recipe,
         device: str,
     ):
-        self.raw, self.jobs, self.recipe = inputs, jobs, recipe
+        inputs, target, rows = _with_made(table, target, jobs, recipe)
+        # Scalers and constant columns are the real rows' alone.
+        self.raw, self.jobs, self.recipe = inputs[: len(table)], jobs, recipe
         self.inputs = torch.from_numpy(inputs).to(device)
         self.target = torch.from_numpy(target).to(device)
         width = inputs.shape[1] - 1
         self.models = [new_model(width, recipe, job.seed) for job in jobs]
-        self.scalers = [Scaler.fit(inputs[:, :N_FEATURES][job.rows]) for job in jobs]
+        self.scalers = [Scaler.fit(self.raw[:, :N_FEATURES][job.rows]) for job in jobs]
         self.stack = _Stack(width, recipe.hidden, len(jobs), device)
         # One each: what a model drops does not depend on its neighbours in the batch.
         self.droppers = [np.random.default_rng([job.seed, 1]) for job in jobs]
-        self.feeds = [_Feed(job, recipe.batch) for job in jobs]
+        self.feeds = [
+            _Feed(own, job.seed, recipe.batch) for own, job in zip(rows, jobs, strict=True)
+        ]
         self.totals = [feed.per_epoch * recipe.epochs for feed in self.feeds]
 
     def train(self, tick: Callable[[float, float], None]) -> list[Trained]:
@@ -241,10 +275,9 @@ class _Run:
 class _Feed:
     """Row numbers and loss weights of every step, for one model, in its own shuffled epochs."""
 
-    def __init__(self, job: Job, batch: int):
-        # Half as wide as numpy's own: of many millions of rows, these are what takes memory.
-        self.rows, self.batch = np.flatnonzero(job.rows).astype(np.int32), batch
-        self.rng = np.random.default_rng(job.seed)
+    def __init__(self, rows: np.ndarray, seed: int, batch: int):
+        self.rows, self.batch = rows, batch
+        self.rng = np.random.default_rng(seed)
         self.per_epoch = math.ceil(len(self.rows) / batch)
         self.left = np.empty((0, batch), dtype=np.int32)
         pad = self.per_epoch * batch - len(self.rows)
@@ -352,15 +385,24 @@ class _Net:
         self.weight = weight[-1]
         numbers = torch.arange(first + 1, first + 1 + len(x), device=x.device).float()
         slopes = (2.0 * weight).unbind()
-        each = zip(self.share(x), y.unbind(), slopes, numbers.unbind(), strict=True)
-        for k, (inputs, target, slope, number) in enumerate(each):
-            self._step(inputs, target, slope, None if masks is None else masks[k])
+        bounds = _bounds(y) if self.recipe.censored else [None] * len(x)
+        each = zip(self.share(x), y.unbind(), slopes, bounds, numbers.unbind(), strict=True)
+        for k, (inputs, target, slope, bound, number) in enumerate(each):
+            self._step(inputs, target, slope, bound, None if masks is None else masks[k])
             self._adam(first + k, number)
 
-    def _step(self, x: Tensor | np.ndarray, y: Tensor, slope: Tensor, masks: Tensor | None) -> None:
+    def _step(
+        self,
+        x: Tensor | np.ndarray,
+        y: Tensor,
+        slope: Tensor,
+        bounds: tuple[Tensor, Tensor] | None,
+        masks: Tensor | None,
+    ) -> None:
         """Leave the gradients of the weighted mean square in the stack.
 
-        `slope` is the derivative of a row's share in it by the row's residual, per residual.
+        `slope` is the derivative of a row's share in it by the row's residual, per residual;
+        `bounds` are the least and the greatest residual that counts.
         """
         product, h, a, back = self.product, self.h_, self.a_, self.back_
         first, w2, _, w3, _ = self.w
@@ -377,6 +419,8 @@ class _Net:
             self.a[1].mul_(masks[1])
         product(a[1], w3, out=self.out_)
         torch.sub(self.out.add_(self.b3), y, out=self.residual)
+        if bounds is not None:
+            torch.clamp(self.residual, *bounds, out=self.residual)
         torch.mul(self.residual, slope, out=self.gout)
         product(a[1].swapaxes(1, 2), self.gout_, out=gw3)
         product(self.one_row, self.gout_, out=gb3)
@@ -420,6 +464,13 @@ class _Net:
     def last_loss(self) -> Tensor:
         """Return the MSE of the last step, (models,)."""
         return (self.residual.square() * self.weight).sum(dim=(1, 2))
+
+
+def _bounds(y: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """Return, step by step, the residuals that count: none beyond an end of the scale."""
+    least = torch.where(y <= VMAF_RANGE[0], 0.0, -math.inf)
+    greatest = torch.where(y >= VMAF_RANGE[1], 0.0, math.inf)
+    return list(zip(least.unbind(), greatest.unbind(), strict=True))
 
 
 def _itself(tensor: Tensor) -> Tensor:

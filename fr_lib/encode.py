@@ -84,7 +84,8 @@ def default_ffmpeg() -> str:
     return imageio_ffmpeg.get_ffmpeg_exe()
 
 
-def _run(ffmpeg: str, *args: str, where: str) -> subprocess.CompletedProcess[bytes]:
+def run_ffmpeg(ffmpeg: str, *args: str, where: str) -> subprocess.CompletedProcess[bytes]:
+    """Run FFmpeg without questions; EncodeError with its first messages if it fails."""
     done = subprocess.run(
         [ffmpeg, "-hide_banner", "-nostdin", "-y", *args], capture_output=True, check=False
     )
@@ -238,7 +239,7 @@ def decode_y4m(
     """
     options = source.input_options if isinstance(source, Source) else ()
     path = source.path if isinstance(source, Source) else str(source)
-    _run(
+    run_ffmpeg(
         ffmpeg,
         *("-loglevel", "error", *_threads(threads), *options, "-i", path, "-map", "0:v:0"),
         *("-vf", f"format={pix_fmt or _Y4M_FORMATS},setparams=range=limited"),
@@ -375,7 +376,7 @@ def _encode(cell: Cell, ffmpeg: str, reference: Path, encoded: Path, where: str)
     command = [*adapter(cell.encoder).command(cell.quality, cell.preset), *_threads(cell.threads)]
     for _ in range(ATTEMPTS):
         started = time.perf_counter()
-        _run(
+        run_ffmpeg(
             ffmpeg,
             *("-loglevel", "error", "-i", str(reference), "-an", *command, str(encoded)),
             where=where,
@@ -767,6 +768,22 @@ def _work_source(
     return failures
 
 
+_ORIGIN = (
+    *("repo", "path", "commit", "licence", "source_sha256", "source_start_frame", "source_filter"),
+    *("width", "height", "fps_exact", "frames", "description"),
+)
+
+
+def clip_origins(sources: Sequence[Source], manifest: str | None) -> list[dict]:
+    """Return name, sha256 and origin of clips; what the manifest does not say is null."""
+    clips = _read_manifest(manifest)
+    return [
+        {"name": s.name, "sha256": s.sha256}
+        | {key: clips.get(s.sha256, {}).get(key) for key in _ORIGIN}
+        for s in sources
+    ]
+
+
 def write_provenance(
     out: Path,
     cells: Sequence[Cell],
@@ -796,21 +813,6 @@ def write_provenance(
     Path
         Of the file written.
     """
-    clips = _read_manifest(manifest)
-    origin = (
-        "repo",
-        "path",
-        "commit",
-        "licence",
-        "source_sha256",
-        "source_start_frame",
-        "source_filter",
-        "width",
-        "height",
-        "fps_exact",
-        "frames",
-        "description",
-    )
     table = read_table(out)
     facts = {
         "corpus": {"file": out.name, "sha256": sha256_of(out), "rows": len(table)},
@@ -818,11 +820,7 @@ def write_provenance(
         "teacher": TEACHER,
         "ffmpeg_version": ffmpeg_version(ffmpeg),
         "libvmaf_version": sorted(table["libvmaf_version"].unique().tolist()),
-        "sources": [
-            {"name": s.name, "sha256": s.sha256}
-            | {k: clips.get(s.sha256, {}).get(k) for k in origin}
-            for s in dict.fromkeys(c.source for c in cells)
-        ],
+        "sources": clip_origins(list(dict.fromkeys(c.source for c in cells)), manifest),
         "encoders": [
             {
                 "encoder": encoder,

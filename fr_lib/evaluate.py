@@ -1,4 +1,4 @@
-"""How well a recipe predicts clips it has not seen: metrics, LOSO, refit, intervals.
+"""How well a recipe predicts clips it has not seen: metrics, LOSO, intervals, the final fit.
 
 LOSO = leave one source out: one fold per reference clip, whose rows no model of that fold sees.
 Frames of a clip are not independent, so intervals come from resampling sources, not rows.
@@ -16,18 +16,20 @@ import pandas as pd
 
 from fr_lib.corpus import Corpus
 from fr_lib.errors import InputError, say
-from fr_lib.recipe import Recipe
+from fr_lib.recipe import DEFAULT_RECIPE, Recipe, beside, recipe_for
+from fr_lib.rivals import rival
 from fr_lib.schema import (
     CANONICAL_6,
     ENCODER_VOCAB_V2,
     ENCODER_VOCAB_V3,
     VMAF_RANGE,
     BlockNorm,
+    codec_block,
     trained_mask,
 )
 
 if TYPE_CHECKING:
-    from fr_lib.batch import Trained
+    from fr_lib.batch import Job, Trained
     from fr_lib.model import ShippedRegressor
 
 Progress = Callable[[str, float], None]
@@ -85,17 +87,22 @@ def _pearson(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.corrcoef(a, b)[0, 1])
 
 
-def input_table(corpus: Corpus, norm: BlockNorm | None = None) -> np.ndarray:
+def input_rows(
+    features: np.ndarray, encoders: Sequence[str], ordinals: np.ndarray, quality: np.ndarray
+) -> np.ndarray:
     """Return features, v3 block and v2 block side by side: (N, 38) float32, features raw."""
-    norm = norm or BlockNorm()
-    return np.concatenate(
-        [
-            corpus.features(),
-            corpus.codec_block(norm, ENCODER_VOCAB_V3),
-            corpus.codec_block(norm, ENCODER_VOCAB_V2),
-        ],
-        axis=1,
-    )
+    blocks = [
+        codec_block(encoders, ordinals, quality, vocab=vocab)
+        for vocab in (ENCODER_VOCAB_V3, ENCODER_VOCAB_V2)
+    ]
+    return np.concatenate([np.asarray(features, dtype=np.float32), *blocks], axis=1)
+
+
+def input_table(corpus: Corpus) -> np.ndarray:
+    """Return :func:`input_rows` of every row of a corpus."""
+    table = corpus.table
+    columns = (table[name].to_numpy() for name in ("encoder", "preset_ordinal", "quality"))
+    return input_rows(corpus.features(), *columns)
 
 
 @dataclass(frozen=True)
@@ -109,11 +116,14 @@ class Loso:
     folds : DataFrame
         ``seed arm held_out n_train n_val plcc srocc rmse bias``.
     recipe : Recipe
+    final : mapping of str to Trained
+        Per arm the network of every source, first seed; empty unless asked for.
     """
 
     oof: pd.DataFrame
     folds: pd.DataFrame
     recipe: Recipe
+    final: Mapping[str, Trained]
 
     def of(self, arm: str, seed: int | None = None) -> pd.DataFrame:
         """Return the folds of one arm (default: of the first seed), in order of source."""
@@ -130,6 +140,7 @@ def loso(
     crf_norm: str = "div63",
     device: str = "auto",
     progress: Progress | None = None,
+    final: bool = False,
 ) -> Loso:
     """Leave each source out once, for every arm and seed, all models trained together.
 
@@ -147,6 +158,8 @@ def loso(
         "minmax" takes its bounds from each fold's training rows; "constant" hides the quality.
     device, progress
         As in :func:`fr_lib.train.train_many`.
+    final : bool
+        Train the networks of every source beside the folds, in the same processes.
 
     Raises
     ------
@@ -180,10 +193,11 @@ def loso(
     kept = {name: groups != name for name in names}
     table, columns = _quality_columns(corpus, kept, crf_norm)
     jobs = [Job(kept[name], columns(arm, name), seed) for seed, arm, name in plan]
-    models = train_many(table, vmaf, jobs, recipe, device, progress)
+    whole = _final_jobs(len(vmaf), seeds[0], arms) if final else {}
+    models = train_many(table, vmaf, [*jobs, *whole.values()], recipe, device, progress)
     oof = corpus.table[KEY].copy()
     folds = []
-    for (seed, arm, name), model in zip(plan, models, strict=True):
+    for (seed, arm, name), model in zip(plan, models[: len(jobs)], strict=True):
         rows = np.flatnonzero(~kept[name])
         predicted = np.clip(model.predict(table[rows]), *VMAF_RANGE)
         if seed == seeds[0]:
@@ -193,7 +207,15 @@ def loso(
             | {"n_train": len(vmaf) - len(rows), "n_val": len(rows)}
             | metrics(predicted, vmaf[rows].astype(np.float64))
         )
-    return Loso(oof, pd.DataFrame(folds), recipe)
+    networks = dict(zip(whole, models[len(jobs) :], strict=True))
+    return Loso(oof, pd.DataFrame(folds), recipe, networks)
+
+
+def _final_jobs(n_rows: int, seed: int, arms: Sequence[str]) -> dict[str, Job]:
+    from fr_lib.batch import Job
+
+    rows = np.ones(n_rows, dtype=bool)
+    return {arm: Job(rows, ARMS[arm], seed) for arm in arms}
 
 
 def _quality_columns(
@@ -378,29 +400,80 @@ def loso_report(result: Loso) -> dict[str, Any]:
     }
 
 
+def measure(
+    corpus: Corpus,
+    audit: Mapping[str, Any],
+    recipe_name: str = DEFAULT_RECIPE,
+    epochs: int = 0,
+    seeds: Sequence[int] = (0,),
+    device: str = "auto",
+    progress: Progress | None = None,
+) -> tuple[Loso, dict[str, Any]]:
+    """Run LOSO of a recipe, and of ADR-0319's beside it, and train the networks that ship.
+
+    Parameters
+    ----------
+    corpus : Corpus
+    audit : mapping
+        Of that corpus, as :func:`fr_lib.audit.audit` returns it.
+    recipe_name, epochs
+        As in :func:`fr_lib.recipe.recipe_for`.
+    seeds, device, progress
+        As in :func:`loso`. ADR-0319's recipe is measured with the first seed.
+
+    Returns
+    -------
+    result : Loso
+        Of the recipe, with its final networks.
+    facts : dict
+        What ``loso.json`` holds: :func:`loso_report` of the recipe, and under ``adr0319`` that of
+        ADR-0319's (or null where it is the recipe); ``recipe_refused``, ``by_title`` (see
+        :func:`by_title`) and ``rival`` (see :func:`fr_lib.rivals.rival`).
+    """
+    from fr_lib.train import keep_processes
+
+    plan, refused = recipe_for(audit["teacher_check"], recipe_name, epochs)
+    common = {"device": device, "progress": progress}
+    with keep_processes():
+        result = loso(corpus, plan, seeds, final=True, **common)
+        titles = by_title(corpus, audit["source_groups"], plan, seeds[0], **common)
+        adr = None
+        if plan.name != "adr0319":
+            adr = loso_report(loso(corpus, beside("adr0319", plan), seeds[:1], **common))
+    return result, loso_report(result) | {
+        "adr0319": adr,
+        "recipe_refused": refused,
+        "by_title": titles,
+        "rival": rival(corpus),
+    }
+
+
 def refit(
     corpus: Corpus,
     recipe: Recipe,
     seed: int = 0,
+    arms: Sequence[str] = tuple(ARMS),
     device: str = "auto",
     progress: Progress | None = None,
-) -> tuple[ShippedRegressor, Trained]:
-    """Train v1 and v3 on every row and join them into the graph that ships.
+) -> dict[str, Trained]:
+    """Train one network per arm on every row of a corpus."""
+    from fr_lib.train import train_many
 
-    Returns
-    -------
-    graph : ShippedRegressor
-    aware : Trained
-        v3 with its scaler, which v1 shares, as both saw the same rows.
+    jobs = _final_jobs(len(corpus.table), seed, arms)
+    trained = train_many(
+        input_table(corpus), corpus.target(), list(jobs.values()), recipe, device, progress
+    )
+    return dict(zip(jobs, trained, strict=True))
+
+
+def joined(networks: Mapping[str, Trained], corpus: Corpus) -> ShippedRegressor:
+    """Join the codec-blind and the codec-aware network of a corpus into the graph that ships.
+
+    They share a scaler, as both saw the same rows.
     """
     import torch
 
-    from fr_lib.batch import Job
     from fr_lib.model import ShippedRegressor
-    from fr_lib.train import train_many
 
-    rows = np.ones(len(corpus.table), dtype=bool)
-    jobs = [Job(rows, ARMS[arm], seed) for arm in ("v1", SHIPPED_ARM)]
-    blind, aware = train_many(input_table(corpus), corpus.target(), jobs, recipe, device, progress)
     mask = torch.from_numpy(trained_mask(corpus.rows_per_slot()))
-    return ShippedRegressor(blind.model, aware.model, mask).eval(), aware
+    return ShippedRegressor(networks["v1"].model, networks[SHIPPED_ARM].model, mask).eval()

@@ -16,16 +16,17 @@ from typing import Any
 import pandas as pd
 
 from fr_lib.errors import ArtefactError, say
-from fr_lib.files import read_json, write_bytes, write_json
+from fr_lib.files import read_json, sha256_of, write_bytes, write_json
 from fr_lib.rundir import RunDir, plain
+from fr_lib.stress_set import STRESS_SET
 
 ROOT = Path(__file__).resolve().parent.parent
 STORE = ROOT / "data" / "evidence"
 REMEDY = "make book PROFILE=full"
 # What decides the figures; a change in any of these files makes stored results stale.
 CODE = (
-    *("schema", "corpus", "teacher", "model", "recipe", "batch", "train"),
-    *("evaluate", "transfer", "ablation"),
+    *("schema", "corpus", "teacher", "made", "model", "recipe", "batch", "train", "rivals"),
+    *("evaluate", "outside", "transfer", "ablation"),
 )
 
 
@@ -45,6 +46,7 @@ def stamps(run: RunDir) -> dict[str, Any]:
         "recipe": loso["recipe"],
         "seed": loso["seeds"][0],
         "code_sha256": code_sha256(),
+        "stress_sha256": sha256_of(STRESS_SET),
     }
 
 

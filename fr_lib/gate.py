@@ -1,4 +1,9 @@
-"""The ship gate: clauses with a limit, what was measured, and what that means."""
+"""The ship gate: clauses with a limit, what was measured, and what that means.
+
+Two verdicts come out of it. ``gate_passed`` asks every blocking clause of the recipe that ships;
+``adr_gate_passed`` asks ADR-0319's recipe for the clauses of ADR-0323 and Research-0078 alone, so
+that what was decided there is answered whatever ships here.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +24,15 @@ RMSE_RATIO = 1.5
 LIFT_FLOOR = 0.005
 MIN_FAMILIES = 3
 SEED_SPREAD = 0.005
+# Ours, docs/adr/0009 and 0010: a floor of correlation is cleared by a linear fit, by two rows, by a
+# source that is held out from itself, and says nothing of clips that the corpus does not resemble.
+MIN_ROWS = 20
+MIN_QUALITIES = 2
+DROPPED_SHARE = 0.10
+RIVAL_RATIO = {True: 0.5, False: 1.0}  # of VMAF v0.6.1, of another teacher
+SWAP_P99 = 0.5
+STRESS_RMSE = 1.0
+OURS, BEYOND = "docs/adr/0010", "docs/adr/0009"
 
 # v2's published per-source PLCC and RMSE (CONTRACT section 5): a reference table that a run can ask
 # for when its sources are those clips. A clip that only shares a name must not be held against it.
@@ -248,14 +262,209 @@ def _seed_clause(own: pd.DataFrame) -> Clause:
     )
 
 
+# --- clauses of our own ---------------------------------------------------------------------------
+
+
+def own_clauses(
+    audit: Mapping[str, Any], loso: Mapping[str, Any], outside: Mapping[str, Any], arm: str = "v3"
+) -> list[Clause]:
+    """Judge a run by what LOSO's correlations cannot see.
+
+    Parameters
+    ----------
+    audit, loso, outside : mapping
+        Contents of ``audit.json``, ``loso.json`` and ``outside.json``.
+    arm : str
+        Arm that ships.
+
+    Returns
+    -------
+    list of Clause
+        All blocking, or not measured: teacher, rows per source, rows dropped, sources twice, RMSE
+        against a rival, block swap, stress set.
+    """
+    return [
+        _teacher_clause(audit["teacher_check"]),
+        _rows_clause(audit),
+        _dropped_clause(audit["identity"]),
+        _twice_clause(audit, loso["by_title"]),
+        _rival_clause(loso, arm),
+        *_outside_clauses(audit["teacher_check"], outside["arms"][arm]),
+    ]
+
+
+def _teacher_clause(check: Mapping[str, Any]) -> Clause:
+    name, limit = "rows agree with the teacher", "all rows"
+    if check["status"] != "measured":
+        return Clause(name, limit, None, NOT_MEASURED, False, check["reason"], OURS)
+    wrong, rows = check["n_disagree"], check["n_rows"]
+    return Clause(
+        name,
+        limit,
+        (rows - wrong) / rows,
+        _limit(wrong == 0),
+        True,
+        f"{wrong:,} of {rows:,} rows differ from the formula of {check['teacher']} by more than "
+        f"{check['tolerance']:g} VMAF points, by {check['max_abs_difference']:.3g} at most",
+        OURS,
+    )
+
+
+def _rows_clause(audit: Mapping[str, Any]) -> Clause:
+    short = [
+        f"{s['src']} ({s['n_rows']:,} rows, {s['n_qualities']} quality values)"
+        for s in audit["sources"]
+        if s["n_rows"] < MIN_ROWS or s["n_qualities"] < MIN_QUALITIES
+    ]
+    least = min(s["n_rows"] for s in audit["sources"])
+    return Clause(
+        "rows per held-out source",
+        f">= {MIN_ROWS} rows and >= {MIN_QUALITIES} quality values each",
+        float(least),
+        _limit(not short),
+        True,
+        f"too few to correlate: {_first(short)}" if short else f"the least has {least:,} rows",
+        OURS,
+    )
+
+
+def _first(names: Sequence[str], shown: int = 5) -> str:
+    more = f" and {len(names) - shown} more" if len(names) > shown else ""
+    return ", ".join(names[:shown]) + more
+
+
+def _dropped_clause(identity: Mapping[str, Any]) -> Clause:
+    read, kept = identity["n_rows_read"], identity["n_rows_kept"]
+    share = (read - kept) / read
+    return Clause(
+        "rows dropped",
+        f"<= {DROPPED_SHARE:.0%}",
+        share,
+        _limit(_at_most(share, DROPPED_SHARE)),
+        True,
+        f"{read - kept:,} of {read:,} rows left with a reason",
+        OURS,
+    )
+
+
+def _twice_clause(audit: Mapping[str, Any], by_group: Mapping[str, Any] | None) -> Clause:
+    """No source twice; where sources belong together, LOSO by group decides."""
+    name, limit = (
+        "no source twice",
+        f"none, or by group {MIN_SOURCES} groups clear both PLCC floors",
+    )
+    groups: dict[str, list[str]] = {}
+    for source, group in audit["source_groups"].items():
+        groups.setdefault(group, []).append(source)
+    together = [" = ".join(members) for members in groups.values() if len(members) > 1]
+    if not together:
+        count = float(len(groups))
+        return Clause(name, limit, count, PASS, True, "every source is its own", OURS)
+    found = f"one clip or title: {_first(together)}; {len(groups)} groups"
+    if by_group is None or len(groups) < MIN_SOURCES:
+        found += f", {MIN_SOURCES} needed"
+        return Clause(name, limit, float(len(groups)), FAIL, True, found, OURS)
+    mean, worst = (by_group["summary"][k] for k in ("mean_plcc", "min_plcc"))
+    ok = (
+        mean is not None
+        and worst is not None
+        and _at_least(mean, MEAN_PLCC)
+        and _at_least(worst, WORST_PLCC)
+    )
+    shown = " and ".join("none" if v is None else f"{v:.5f}" for v in (mean, worst))
+    reason = f"{found}; left out together, mean and worst PLCC are {shown}"
+    return Clause(name, limit, float(len(groups)), _limit(ok), True, reason, OURS)
+
+
+def _rival_clause(loso: Mapping[str, Any], arm: str) -> Clause:
+    rival, own = loso["rival"], loso["arms"][arm]["summary"]["mean_rmse"]
+    most = RIVAL_RATIO[rival["formula_teacher"]]
+    ratio = own / rival["rmse"] if own is not None and rival["rmse"] else math.nan
+    below = _at_most(ratio, most) if rival["formula_teacher"] else ratio < most
+    return Clause(
+        "RMSE against a rival",
+        f"{'<=' if rival['formula_teacher'] else '<'} {most:g} x",
+        _finite(ratio),
+        _limit(below),
+        True,
+        f"mean RMSE of a {rival['name']} on the same folds: {rival['rmse']:.3f} VMAF points",
+        OURS,
+    )
+
+
+def _outside_clauses(check: Mapping[str, Any], report: Mapping[str, Any]) -> list[Clause]:
+    swap, stress = report["swap"], report["stress"]
+    judged = (
+        (
+            "block swap, p99",
+            SWAP_P99,
+            swap["p99"],
+            f"features kept, codec block replaced: mean {swap['mean']:.3f}, most {swap['max']:.3f} "
+            "VMAF points",
+        ),
+        (
+            "stress set RMSE",
+            STRESS_RMSE,
+            stress["rmse"],
+            f"{stress['rows']:,} frames that no encoder of the corpus made, every trained slot; "
+            f"worst cell {stress['worst_cell']['rmse']:.2f} VMAF points",
+        ),
+    )
+    if check["status"] != "measured":
+        why = f"the teacher is no formula here: {check['reason']}"
+        return [
+            Clause(name, f"<= {most:g}", None, NOT_MEASURED, False, why, BEYOND)
+            for name, most, _, _ in judged
+        ]
+    return [
+        Clause(
+            name,
+            f"<= {most:g}",
+            _finite(value),
+            _limit(_at_most(value, most)),
+            True,
+            reason,
+            BEYOND,
+        )
+        for name, most, value, reason in judged
+    ]
+
+
+# --- verdicts -------------------------------------------------------------------------------------
+
+
 def passed(clauses: Sequence[Clause]) -> bool:
     """Return whether no blocking clause failed."""
     return not any(c.blocks and c.status == FAIL for c in clauses)
 
 
-def verdict(clauses: Sequence[Clause]) -> dict[str, Any]:
-    """Return the clauses and the verdict for ``gate.json``."""
-    return {"gate_passed": passed(clauses), "clauses": [asdict(c) for c in clauses]}
+def adr_clauses(loso: Mapping[str, Any], encoders: Sequence[str]) -> list[Clause]:
+    """Judge ADR-0319's recipe, measured in the same run, by the clauses of its own records.
+
+    Parameters
+    ----------
+    loso : mapping
+        Contents of ``loso.json``.
+    encoders : sequence of str
+        Encoders with training rows.
+    """
+    arms = (loso["adr0319"] or loso)["arms"]
+    folds = [
+        {"seed": loso["seeds"][0], "arm": arm} | fold
+        for arm, facts in arms.items()
+        for fold in facts["folds"]
+    ]
+    return evaluate_gate(pd.DataFrame(folds), encoders)
+
+
+def verdict(clauses: Sequence[Clause], adr: Sequence[Clause]) -> dict[str, Any]:
+    """Return the clauses and both verdicts for ``gate.json``."""
+    return {
+        "gate_passed": passed(clauses),
+        "clauses": [asdict(c) for c in clauses],
+        "adr_gate_passed": passed(adr),
+        "adr_clauses": [asdict(c) for c in adr],
+    }
 
 
 def reference_table(name: str) -> Mapping[str, Mapping[str, float]] | None:
@@ -283,6 +492,14 @@ def statement(gate: Mapping[str, Any]) -> str:
         return "The gate passed: no blocking clause failed."
     names = ", ".join(c["name"] for c in failed_clauses(gate))
     return f"The gate failed ({names}). The model does not ship; v3 retrain pending."
+
+
+def adr_statement(gate: Mapping[str, Any]) -> str:
+    """Return the verdict on ADR-0319's recipe as one sentence."""
+    if gate["adr_gate_passed"]:
+        return "it passes; no blocking clause failed."
+    failed = [c["name"] for c in gate["adr_clauses"] if c["blocks"] and c["status"] == FAIL]
+    return f"it fails ({', '.join(failed)})."
 
 
 def require_pass(gate: Mapping[str, Any], stop: bool = True) -> None:

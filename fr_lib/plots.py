@@ -74,7 +74,7 @@ _GRID = "#DDDDDD"
 _FAINT = "#888888"
 _CORRELATIONS = ("plcc", "srocc")
 # On an axis of 1 - PLCC, a PLCC of 1 has no place; it is drawn here.
-_LEAST_LOSS = 1e-6
+_LEAST_LOSS = 1e-8
 _BIN = 10  # VMAF points
 
 
@@ -828,6 +828,60 @@ def plot_ablation(table: pd.DataFrame, *, ax: Axes) -> Axes:
     else:
         ax.set_xlim(left=0)
     _write_margin(ax, rmse, ".3f")
+    return ax
+
+
+# What ships is the darkest; its blind network, which answers for unseen codecs, comes beside it.
+_OUTSIDE_STYLE = ("#004488", "D"), ("#888888", "o"), ("#DDAA33", "s"), ("#BB5566", "^")
+
+
+def plot_outside(facts: Mapping[str, Any], groups: str, *, ax: Axes) -> Axes:
+    """Draw the RMSE on the stress set per family of distortion or range of VMAF, per recipe.
+
+    Parameters
+    ----------
+    facts : mapping
+        What :func:`fr_lib.outside.outside` returns.
+    groups : {"kinds", "bins", "widths"}
+    ax : Axes
+
+    Returns
+    -------
+    Axes
+        One line of markers per group: codec-aware of every recipe, codec-blind of the shipped one;
+        the axis is logarithmic.
+    """
+    shipped = facts["shipped"]
+    series = [
+        (shipped, "v3", f"{shipped}, codec-aware (ships)"),
+        (shipped, "v1", f"{shipped}, codec-blind"),
+    ]
+    others = [name for name in facts["recipes"] if name != shipped]
+    series += [(name, "v3", f"{name}, codec-aware") for name in others]
+    names = [g["name"] for g in facts["recipes"][shipped]["arms"]["v3"]["stress"][groups]]
+    for (recipe, arm, label), (colour, marker) in zip(series, _OUTSIDE_STYLE, strict=False):
+        found = facts["recipes"][recipe]["arms"][arm]["stress"][groups]
+        ax.plot(
+            [max(g["rmse"], 1e-4) for g in found],
+            range(len(names)),
+            marker,
+            color=colour,
+            label=label,
+            markersize=6,
+        )
+    ax.set_xscale("log")
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    ax.xaxis.set_minor_formatter(NullFormatter())
+    _frame(ax, "RMSE over slots and quality values (VMAF points)", "")
+    shown = [f"VMAF {n} to {n + _BIN}" if groups == "bins" else str(n) for n in names]
+    _list_rows(ax, shown, "")
+    ax.legend(
+        loc="lower center",
+        bbox_to_anchor=(0.5, 1.0),
+        ncols=2,
+        fontsize=SMALL,
+        frameon=False,
+    )
     return ax
 
 

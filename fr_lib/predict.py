@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,12 +12,18 @@ import numpy as np
 from fr_lib.errors import ArtefactError, InputError, say
 from fr_lib.export import open_session
 from fr_lib.files import read_json
+from fr_lib.logs import Log, read_log
 from fr_lib.registry import REGISTRY, find_row, row_problems
 from fr_lib.schema import CANONICAL_6, MODEL_ID, BlockNorm, adapter, codec_block
+from fr_lib.teacher import vmaf_from_features
 
 if TYPE_CHECKING:
     import onnxruntime
 
+# Mean absolute difference per frame, VMAF points, up to which a log's score is v0.6.1's own. Logs
+# of floating-point extractors and of GPU builds differ by some thousandths; the nearest other model
+# that libvmaf ships (the phone's, 4K, without enhancement gain) by whole points.
+SAME_TEACHER = 0.05
 CODEC_AWARE = "codec-aware network"
 CODEC_BLIND = "codec-blind network (no training rows for this encoder)"
 
@@ -117,7 +123,13 @@ class Predictor:
         # In float32 throughout, as in training, so that the graph sees the same digits.
         mean, std = (np.float32(self.card[key]) for key in ("feature_mean", "feature_std"))
         inputs = {"features": (x.astype(np.float32) - mean) / std, "codec_block": block}
-        return self.session.run(["vmaf"], inputs)[0]
+        scores = self.session.run(["vmaf"], inputs)[0]
+        if not np.isfinite(scores).all():
+            frame = int(np.argmin(np.isfinite(scores)))
+            raise InputError(
+                say(f"frame {frame}", "no finite score", "features libvmaf can give", "check them")
+            )
+        return scores
 
 
 def _checked(features: np.ndarray) -> np.ndarray:
@@ -140,51 +152,10 @@ def _checked(features: np.ndarray) -> np.ndarray:
     return x
 
 
-def _feature(frame: Any, name: str, where: str) -> float:
-    """Return one feature of one frame of a log, under libvmaf's integer or float name."""
-    metrics = frame.get("metrics") if isinstance(frame, dict) else None
-    for key in (f"integer_{name}", name):
-        value = metrics.get(key) if isinstance(metrics, dict) else None
-        if isinstance(value, int | float) and np.isfinite(value):
-            return float(value)
-    raise InputError(
-        say(
-            where,
-            f"no finite {name}",
-            f"integer_{name} or {name} in each frame's metrics",
-            "run libvmaf with a vmaf_v0.6.1 model, which logs all six features",
-        )
-    )
-
-
-def read_libvmaf_log(path: str | Path) -> np.ndarray:
-    """Read the six features of each frame from libvmaf's JSON log (``log_fmt=json``).
-
-    Returns
-    -------
-    (N, 6) float64
-        Raw values in the order of ``CANONICAL_6``, N at least 1. The fixed-point extractors'
-        names (``integer_adm2``) come before the floating-point ones' (``adm2``).
-
-    Raises
-    ------
-    ArtefactError
-        If the file is missing or not JSON.
-    InputError
-        If it is not a libvmaf log, has no frames, or a frame lacks a feature; names both.
-    """
-    log = read_json(path, made_by="libvmaf with log_fmt=json")
-    frames = log.get("frames") if isinstance(log, dict) else None
-    if not isinstance(frames, list) or not frames:
-        raise InputError(
-            say(str(path), "no frames", "a JSON log of libvmaf", "run libvmaf with log_fmt=json")
-        )
-    return np.array(
-        [
-            [_feature(frame, name, f"{path} frame {number}") for name in CANONICAL_6]
-            for number, frame in enumerate(frames)
-        ]
-    )
+def outside_domain(features: np.ndarray, domain: Mapping[str, Sequence[float]]) -> np.ndarray:
+    """Return which of (N, 6) features lie outside a range per feature: (N, 6) bool."""
+    low, high = np.array([domain[name] for name in CANONICAL_6]).T
+    return (features < low) | (features > high)
 
 
 def predict_logs(
@@ -193,31 +164,104 @@ def predict_logs(
     encoder: str,
     quality: float,
     preset: str | None = None,
+    frames: bool = False,
 ) -> list[dict[str, Any]]:
-    """Score libvmaf logs of encodes made with the same settings.
+    """Score libvmaf logs of encodes made with the same settings, and show the error beside it.
+
+    All six features are there, so VMAF v0.6.1 itself can be worked out: it is the truth that the
+    network repeats.
+
+    Parameters
+    ----------
+    predictor : Predictor
+    paths : sequence of path-like
+    encoder, quality, preset
+        As in :meth:`Predictor.score`.
+    frames : bool
+        Give each log a list of its frames too.
 
     Returns
     -------
     list of dict
-        Per log: file (str), frames (int), mean and min (float, VMAF 0..100) and answered_by (str),
-        which says when the codec-blind network stood in for an encoder without training rows.
+        Per log: file, frames (count), mean and min of the prediction (VMAF 0..100), answered_by
+        (which says when the codec-blind network stood in for an encoder without training rows),
+        formula_mean and formula_min (VMAF v0.6.1), difference (of the means, prediction minus
+        formula), largest_difference (of a frame), frames_outside and features_outside (frames
+        beyond what training rows showed, in all and by feature). Where the log carries scores:
+        log_mean, log_difference (mean absolute difference to the formula, per frame) and
+        log_is_v0_6_1. note (str) where something is off; per_frame where asked for.
 
     Raises
     ------
     FrError
-        As :func:`read_libvmaf_log` and :meth:`Predictor.score`, before any result is returned.
+        As :func:`fr_lib.logs.read_log` and :meth:`Predictor.score`, before any result is returned.
     """
     answered_by = CODEC_AWARE if predictor.is_trained(encoder) else CODEC_BLIND
     rows = []
     for path in paths:
-        scores = predictor.score(read_libvmaf_log(path), encoder, quality, preset)
-        rows.append(
-            {
-                "file": str(path),
-                "frames": len(scores),
-                "mean": float(scores.mean(dtype=np.float64)),
-                "min": float(scores.min()),
-                "answered_by": answered_by,
-            }
-        )
+        log = read_log(path)
+        scores = predictor.score(log.features, encoder, quality, preset).astype(np.float64)
+        truth = vmaf_from_features(log.features)
+        out = outside_domain(log.features, predictor.card["domain"])
+        row = {
+            "file": log.path,
+            "frames": len(scores),
+            "mean": float(scores.mean()),
+            "min": float(scores.min()),
+            "answered_by": answered_by,
+            "formula_mean": float(truth.mean()),
+            "formula_min": float(truth.min()),
+            "difference": float(scores.mean() - truth.mean()),
+            "largest_difference": float(np.abs(scores - truth).max()),
+            "frames_outside": int(out.any(axis=1).sum()),
+            "features_outside": {
+                name: int(n) for name, n in zip(CANONICAL_6, out.sum(axis=0), strict=True) if n
+            },
+        }
+        row |= _own_score(log, truth)
+        if notes := _notes(row):
+            row["note"] = notes
+        rows.append(row | ({"per_frame": _per_frame(scores, truth, out)} if frames else {}))
     return rows
+
+
+def _own_score(log: Log, truth: np.ndarray) -> dict[str, Any]:
+    """Compare the score that a log carries with the formula: another teacher shows by that."""
+    if log.vmaf is None:
+        return {}
+    difference = float(np.abs(log.vmaf - truth).mean())
+    return {
+        "log_mean": float(log.vmaf.mean()),
+        "log_difference": difference,
+        "log_is_v0_6_1": difference <= SAME_TEACHER,
+    }
+
+
+def _notes(row: Mapping[str, Any]) -> str:
+    parts = []
+    if not row.get("log_is_v0_6_1", True):
+        parts.append(
+            f"the log's own score, mean {row['log_mean']:.3f}, is of another model than "
+            f"vmaf_v0.6.1, whose formula gives {row['formula_mean']:.3f}: prediction and formula "
+            "are of v0.6.1"
+        )
+    if row["frames_outside"]:
+        named = ", ".join(f"{name} {n}" for name, n in row["features_outside"].items())
+        parts.append(
+            f"{row['frames_outside']} of {row['frames']} frames lie outside what the training rows "
+            f"showed ({named}): read the formula there"
+        )
+    return "; ".join(parts)
+
+
+def _per_frame(scores: np.ndarray, truth: np.ndarray, out: np.ndarray) -> list[dict[str, Any]]:
+    return [
+        {
+            "frame": number,
+            "predicted": float(score),
+            "formula": float(exact),
+            "difference": float(score - exact),
+            "outside": [name for name, beyond in zip(CANONICAL_6, marks, strict=True) if beyond],
+        }
+        for number, (score, exact, marks) in enumerate(zip(scores, truth, out, strict=True))
+    ]

@@ -153,6 +153,7 @@ def sidecar(
     corpus_sha256: str,
     n_rows: int,
     rows_per_slot: Mapping[str, int],
+    domain: Mapping[str, Sequence[float]],
     recipe: Mapping[str, Any],
     provenance: Mapping[str, Any],
     norm: BlockNorm | None = None,
@@ -174,8 +175,10 @@ def sidecar(
         Rows of the shipped fit.
     rows_per_slot : mapping of str to int
         Training rows per encoder; a slot that is not named has none.
+    domain : mapping
+        Feature to its least and greatest value in the rows of the corpus, raw libvmaf units.
     recipe : mapping
-        Every hyper-parameter and ``seed``.
+        Every hyper-parameter, ``made_rows`` and ``seed``.
     provenance : mapping
         Versions, platform, git revision. ``synthetic`` is added to it.
     norm : BlockNorm, optional
@@ -220,6 +223,7 @@ def sidecar(
         "loso_mean_plcc": training["loso_mean_plcc"],
         "gate_passed": passed,
         "trained_slots": slots,
+        "domain": {name: [float(v) for v in domain[name]] for name in CANONICAL_6},
         "recipe": dict(recipe),
         "run_provenance": {**provenance, "synthetic": bool(synthetic)},
     }
@@ -240,6 +244,10 @@ def card_problems(card: Mapping[str, Any], where: str | Path) -> list[str]:
         return problems
     smoke = card["run_provenance"]["synthetic"] or not card["gate_passed"]
     numbers = [*card["feature_mean"], *card["feature_std"]]
+    spans = card["domain"]
+    bad_spans = [
+        name for name, (lo, hi) in spans.items() if not (math.isfinite(hi - lo) and lo <= hi)
+    ]
     rules = [
         ("feature_order", card["feature_order"], list(CANONICAL_6)),
         ("length of feature_mean", len(card["feature_mean"]), len(CANONICAL_6)),
@@ -248,6 +256,8 @@ def card_problems(card: Mapping[str, Any], where: str | Path) -> list[str]:
         ("encoder_vocab", card["encoder_vocab"], list(ENCODER_VOCAB_V3)),
         ("codec_block_layout", card["codec_block_layout"], codec_block_layout()),
         ("trained_slots", sorted(card["trained_slots"]), sorted(ENCODER_VOCAB_V3)),
+        ("domain", sorted(spans), sorted(CANONICAL_6)),
+        ("domain, not from least to greatest or not finite", bad_spans, []),
         ("training.gate_passed", card["training"]["gate_passed"], card["gate_passed"]),
         ("training.loso_mean_plcc", card["training"]["loso_mean_plcc"], card["loso_mean_plcc"]),
         ("training.smoke", card["training"]["smoke"], smoke),

@@ -26,7 +26,11 @@ from fr_lib.rundir import PROGRESS, RunDir
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = ("01_corpus_audit", "02_loso", "03_gate", "04_export")
 # Chapters on stored or freshly measured evidence, and the name of what they show.
-EVIDENCE = {"05_transfer": "transfer", "06_ceiling_and_ablation": "ablation"}
+EVIDENCE = {
+    "05_transfer": "transfer",
+    "06_ceiling_and_ablation": "ablation",
+    "07_outside_the_corpus": "beyond",
+}
 PROFILES: Mapping[str, Mapping[str, Any]] = {
     "quick": {},
     "full": {"seeds": 5, "measure": True},
@@ -290,9 +294,12 @@ def run_all(
 def _run_evidence(run: RunDir, settings: Mapping[str, Any]) -> dict[str, str]:
     """Run the chapters that have evidence; return the others with what keeps them from it."""
     missing = {}
+    audit = run.read("audit.json")
     for name, key in EVIDENCE.items():
-        if key == "transfer" and len(run.read("audit.json")["trained_slots"]) < 2:
+        if key == "transfer" and len(audit["trained_slots"]) < 2:
             missing[name] = "transfer needs rows of two encoders or more"
+        elif key == "beyond" and audit["teacher_check"]["status"] != "measured":
+            missing[name] = f"the teacher is no formula here, {audit['teacher_check']['reason']}"
         elif settings.get("measure") or find(run, key):
             with shown_progress(name, run):
                 run_notebook(name, run, settings)
@@ -308,11 +315,15 @@ def closing_lines(
     figures = loso["arms"]["v3"]["summary"]
     failed = [c["name"] for c in gate["clauses"] if c["blocks"] and c["status"] == "fail"]
     verdict = "PASSED" if gate["gate_passed"] else f"FAILED ({', '.join(failed)})"
+    stress = run.read("outside.json")["arms"]["v3"]["stress"]
+    adr = "PASSED" if gate["adr_gate_passed"] else "FAILED"
     return [
-        f"gate:  {verdict}",
-        f"LOSO:  mean PLCC {_number(figures['mean_plcc'], 5)}, "
+        f"gate:  {verdict}; ADR-0319's own recipe by ADR-0323's clauses: {adr}",
+        f"LOSO:  recipe {loso['recipe']['name']}, mean PLCC {_number(figures['mean_plcc'], 5)}, "
         f"worst PLCC {_number(figures['min_plcc'], 5)} ({figures['worst_source']}), "
         f"mean RMSE {_number(figures['mean_rmse'], 3)} VMAF points",
+        f"stress set ({stress['rows']:,} frames that no encoder of the corpus made): RMSE "
+        f"{_number(stress['rmse'], 3)}, worst cell {_number(stress['worst_cell']['rmse'], 2)}",
         f"model: {run / 'model'}",
         f"open:  {page or 'no book was built'}",
     ]

@@ -27,6 +27,8 @@ ARTEFACTS = {
     "loso.json": "02_loso",
     "folds.parquet": "02_loso",
     "oof.parquet": "02_loso",
+    "networks.pt": "02_loso",
+    "outside.json": "03_gate",
     "gate.json": "03_gate",
     "export.json": "04_export",
 }

@@ -1,4 +1,4 @@
-"""The last step: refit on all rows, export, prove the file, write sidecar and registry row.
+"""The last step: export the final networks, prove the file, write sidecar and registry row.
 
 All of it goes into the run's own ``model`` folder; ``release`` carries it on from there. A run that
 failed the gate writes the same files, marked so that no consumer takes them, as the audit trail.
@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import platform
 import subprocess
-from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from fr_lib.evaluate import refit
+from fr_lib.evaluate import SHIPPED_ARM, joined
 from fr_lib.export import MIN_PARITY_ROWS, export_onnx, open_session, parity
 from fr_lib.files import write_json
+from fr_lib.made import made_count
+from fr_lib.networks import load_networks
 from fr_lib.recipe import Recipe
 from fr_lib.registry import REGISTRY, registry_row, sidecar, upsert_row, verify
 from fr_lib.rundir import RunDir
@@ -48,18 +49,13 @@ def _git_revision() -> str:
     return done[0].stdout.strip() + ("+changes" if done[1].stdout.strip() else "")
 
 
-def ship(
-    run: RunDir, device: str = "auto", progress: Callable[[str, float], None] | None = None
-) -> dict[str, Any]:
-    """Refit with the recipe and seed of ``loso.json``, export, and write everything that ships.
+def ship(run: RunDir) -> dict[str, Any]:
+    """Export the networks that were judged, and write everything that ships.
 
     Parameters
     ----------
     run : RunDir
         With the files of 01, 02 and 03.
-    device : {"auto", "cpu", "cuda"}
-    progress : callable, optional
-        Called with a message and the share done.
 
     Returns
     -------
@@ -74,7 +70,8 @@ def ship(
     """
     corpus, loso, gate = run.corpus(), run.read("loso.json"), run.read("gate.json")
     recipe, seed = Recipe(**loso["recipe"]), loso["seeds"][0]
-    graph, aware = refit(corpus, recipe, seed, device, progress)
+    networks = load_networks(run)
+    graph, aware = joined(networks, corpus), networks[SHIPPED_ARM]
     folder = run / "model"
     folder.mkdir(exist_ok=True)
     file = folder / f"{MODEL_ID}.onnx"
@@ -93,7 +90,9 @@ def ship(
         corpus_sha256=corpus.sha256,
         n_rows=len(corpus.table),
         rows_per_slot=corpus.rows_per_slot(),
-        recipe=recipe.as_dict() | {"seed": seed},
+        domain=run.read("outside.json")["domain"],
+        recipe=recipe.as_dict()
+        | {"seed": seed, "made_rows": made_count(len(corpus.table), recipe.made_per_row)},
         provenance=provenance(),
         synthetic="synthetic" in corpus.table and bool(corpus.table["synthetic"].any()),
     )

@@ -45,7 +45,7 @@ def arms_table(loso: Mapping[str, Any]) -> pd.DataFrame:
         rows.append(
             {
                 "arm": ARM_NAMES[arm],
-                "mean PLCC": text(figures["mean_plcc"], ".5f"),
+                "mean PLCC": text(figures["mean_plcc"], ".6f"),
                 "95 % interval": _interval(intervals["plcc"], ".5f"),
                 "worst PLCC": text(figures["min_plcc"], ".5f"),
                 "mean SROCC": text(figures["mean_srocc"], ".4f"),
@@ -73,8 +73,23 @@ def folds_table(loso: Mapping[str, Any], arm: str) -> pd.DataFrame:
     )
 
 
-def gate_table(gate: Mapping[str, Any]) -> pd.DataFrame:
-    """Return the clauses of a ``gate.json``, one line each."""
+def made_sentence(recipe: Mapping[str, Any]) -> str:
+    """Return what a recipe adds to the real rows, in one sentence."""
+    if not recipe["made_per_row"]:
+        return "It trains on real rows alone."
+    return (
+        f"Beside each real row it trains on {recipe['made_per_row']} that were made from a fold's "
+        "own training rows, or drawn from the domain, and labelled by the teacher's formula."
+    )
+
+
+def reasons(clauses: Sequence[Mapping[str, Any]]) -> str:
+    """Return what each clause of the gate says, as a Markdown list."""
+    return "\n".join(f"- **{c['name']}**: {c['reason']} ({c['source']})." for c in clauses)
+
+
+def gate_table(clauses: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """Return clauses of a ``gate.json``, one line each."""
     return pd.DataFrame(
         {
             "clause": clause["name"],
@@ -83,7 +98,7 @@ def gate_table(gate: Mapping[str, Any]) -> pd.DataFrame:
             "status": {"pass": "✓ pass", "fail": "✗ fail"}.get(clause["status"], clause["status"]),
             "blocks shipping": "yes" if clause["blocks"] else "no",
         }
-        for clause in gate["clauses"]
+        for clause in clauses
     )
 
 
@@ -209,4 +224,136 @@ def recommendation(ablation: Mapping[str, Any]) -> str:
         )
     return (
         f"'{best['name']}' lowers the mean RMSE ({figures}) beyond what the sources' spread hides."
+    )
+
+
+def _reports(facts: Mapping[str, Any], recipes: Sequence[str] = ()) -> list[tuple[str, str, Any]]:
+    """Return (recipe, arm, report) of what chapter 07 measured, the shipped recipe first."""
+    return [
+        (name, arm, report)
+        for name, found in facts["recipes"].items()
+        if not recipes or name in recipes
+        for arm, report in found["arms"].items()
+    ]
+
+
+def outside_table(facts: Mapping[str, Any]) -> pd.DataFrame:
+    """Return stress set and block swap per recipe and arm, in VMAF points."""
+    return pd.DataFrame(
+        {
+            "recipe": name,
+            "arm": ARM_NAMES[arm],
+            "RMSE": text(report["stress"]["rmse"], ".3f"),
+            "median cell": text(report["stress"]["median_cell"], ".3f"),
+            "worst cell": text(report["stress"]["worst_cell"]["rmse"], ".2f"),
+            "largest error": text(report["stress"]["max_abs"], ".2f"),
+            "swap, p99": text(report["swap"]["p99"], ".3f") if report["swap"] else "no block",
+        }
+        for name, arm, report in _reports(facts)
+    )
+
+
+def outside_slots_table(facts: Mapping[str, Any]) -> pd.DataFrame:
+    """Return RMSE and bias on the stress set per answer of the shipped recipe's v1 and v3."""
+    return pd.DataFrame(
+        {
+            "asked as": row["answer"],
+            "RMSE": text(row["rmse"], ".3f"),
+            "bias": text(row["bias"], "+.3f"),
+        }
+        for _, arm, report in _reports(facts, [facts["shipped"]])
+        if arm in ("v1", "v3")
+        for row in report["stress"]["by_answer"]
+    )
+
+
+def swap_table(facts: Mapping[str, Any]) -> pd.DataFrame:
+    """Return how far a score moves when another legal codec block is put in, VMAF points."""
+    return pd.DataFrame(
+        {
+            "recipe": name,
+            "arm": ARM_NAMES[arm],
+            "rows x blocks": f"{report['swap']['rows']:,} x {report['swap']['blocks']}",
+            "mean": text(report["swap"]["mean"], ".4f"),
+            "p99": text(report["swap"]["p99"], ".3f"),
+            "largest": text(report["swap"]["max"], ".2f"),
+            "largest at": report["swap"]["at"],
+        }
+        for name, arm, report in _reports(facts)
+        if report["swap"]
+    )
+
+
+def worst_table(facts: Mapping[str, Any]) -> pd.DataFrame:
+    """Return, per recipe and arm, the worst frame over all slots, once per end of the domain."""
+    rows = []
+    for name, found in facts["recipes"].items():
+        for arm, frames in found["worst"].items():
+            for highest in sorted({frame["highest"] for frame in frames}):
+                own = [frame for frame in frames if frame["highest"] == highest]
+                rows.append(_worst_row(name, arm, max(own, key=lambda f: f["difference"])))
+    return pd.DataFrame(rows)
+
+
+def _worst_row(name: str, arm: str, frame: Mapping[str, Any]) -> dict[str, str]:
+    return {
+        "recipe": name,
+        "arm": arm,
+        "features up to": f"{frame['highest']:g}",
+        "asked as": frame["answer"],
+        "error": text(frame["difference"], ".2f"),
+        "p99 of random points": text(frame["p99"], ".2f"),
+        "VMAF": text(frame["vmaf"], ".1f"),
+        "the frame (adm2, vif 0 to 3, motion2)": ", ".join(
+            f"{value:.3g}" for value in frame["features"].values()
+        ),
+    }
+
+
+def domain_table(facts: Mapping[str, Any]) -> pd.DataFrame:
+    """Return the RMSE on frames of the stress set inside and outside the training range."""
+    return pd.DataFrame(
+        {
+            "recipe": name,
+            "arm": ARM_NAMES[arm],
+            "frames outside": text(report["stress"]["domain"]["share_outside"], ".1%"),
+            "RMSE inside": text(report["stress"]["domain"]["rmse_inside"], ".3f"),
+            "RMSE outside": text(report["stress"]["domain"]["rmse_outside"], ".3f"),
+        }
+        for name, arm, report in _reports(facts)
+    )
+
+
+LOG_COLUMNS = ["log", "frames", "VMAF", "outside", "v1, blind", "v3, ships", "v3, adr0319"]
+
+
+def logs_table(facts: Mapping[str, Any]) -> pd.DataFrame:
+    """Return the RMSE of the worst answer per log of another origin, VMAF points."""
+    shipped = facts["recipes"][facts["shipped"]]["logs"]
+    adr = facts["recipes"]["adr0319"]["logs"]
+    rows = [
+        (
+            log["name"],
+            f"{log['frames']:,}",
+            text(log["vmaf"], ".2f"),
+            text(log["share_outside"], ".0%"),
+            text(log["rmse"]["v1"], ".3f"),
+            text(log["rmse"]["v3"], ".3f"),
+            text(other["rmse"]["v3"], ".2f"),
+        )
+        for log, other in zip(shipped, adr, strict=True)
+    ]
+    return pd.DataFrame(rows, columns=LOG_COLUMNS)
+
+
+def logs_sentence(facts: Mapping[str, Any]) -> str:
+    """Return what the logs of other origins say of the shipped network, in one sentence."""
+    logs = facts["recipes"][facts["shipped"]]["logs"]
+    if not logs:
+        return "None were given when this was measured."
+    errors = sorted(log["rmse"]["v3"] for log in logs)
+    middle = errors[len(errors) // 2]
+    return (
+        f"Over {len(logs)} logs the network that ships errs by {middle:.3f} VMAF points in the "
+        f"middle and by {errors[-1]:.3f} at worst (RMSE of a log)."
     )

@@ -28,7 +28,7 @@ _CHUNK_ROWS = 16_384
 
 
 @dataclass(frozen=True)
-class _Svr:
+class Svr:
     """Parameters of the nu-SVR; columns are in ``CANONICAL_6`` order."""
 
     slopes: np.ndarray  # (6,)
@@ -81,7 +81,8 @@ def _canonical_order(feature_names: list[str]) -> list[int]:
 
 
 @functools.cache
-def _svr() -> _Svr:
+def svr_parameters() -> Svr:
+    """Return the parameters of VMAF v0.6.1; ArtefactError if the model file is not installed."""
     model = _model_json()
     head, _, body = model["model"].partition("\nSV\n")
     options = dict(line.split(maxsplit=1) for line in head.splitlines())
@@ -90,7 +91,7 @@ def _svr() -> _Svr:
     order = _canonical_order(model["feature_names"])
     # Index 0 of both lists belongs to the score, 1.. to the features.
     slopes, intercepts = np.array(model["slopes"]), np.array(model["intercepts"])
-    return _Svr(
+    return Svr(
         slopes=slopes[1:][order],
         intercepts=intercepts[1:][order],
         score_slope=float(slopes[0]),
@@ -138,7 +139,7 @@ def vmaf_from_features(features: np.ndarray) -> np.ndarray:
         raise InputError(
             say("teacher features", f"shape {x.shape}", "(N, 6)", "give CANONICAL_6 as columns")
         )
-    svr = _svr()
+    svr = svr_parameters()
     out = np.empty(len(x))
     for start in range(0, len(x), _CHUNK_ROWS):
         rows = slice(start, start + _CHUNK_ROWS)
@@ -146,7 +147,7 @@ def vmaf_from_features(features: np.ndarray) -> np.ndarray:
     return out
 
 
-def _predict(svr: _Svr, x: np.ndarray) -> np.ndarray:
+def _predict(svr: Svr, x: np.ndarray) -> np.ndarray:
     z = x * svr.slopes + svr.intercepts
     # |z - s|^2 written out, so that the product of all rows and vectors is one matrix product.
     kernel = z @ svr.vectors.T

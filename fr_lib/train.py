@@ -19,14 +19,15 @@ import numpy as np
 import torch
 from loky import ProcessPoolExecutor, cpu_count
 
-from fr_lib.batch import Job, Trained, train_batch
+from fr_lib.batch import Job, Trained, train_batch, training_rows
 from fr_lib.errors import InputError, TrainingError, say
 from fr_lib.recipe import Recipe
 
 # Models per batch: more hide the cost of a call no better, and their state outgrows the cache.
 MAX_BATCH_OF_MODELS = 32
-# Steps, counted per model, from which on it pays to start processes, which takes some two seconds.
-WORTH_A_PROCESS = 250_000
+# Rows to step through, counted per model, from which on it pays to start processes, which takes
+# some two seconds.
+WORTH_A_PROCESS = 8_000_000
 BOARD = "progress.npy"
 # Seconds between two looks at what the processes have done.
 GLANCE = 0.25
@@ -88,8 +89,9 @@ def train_many(
     where = pick_device(device)
     x = np.ascontiguousarray(table, dtype=np.float32)
     y = np.ascontiguousarray(target, dtype=np.float32)
-    steps = [math.ceil(np.count_nonzero(job.rows) / recipe.batch) * recipe.epochs for job in jobs]
-    cores = cpu_count() if where == "cpu" and sum(steps) >= WORTH_A_PROCESS else 1
+    steps = [math.ceil(training_rows(job, recipe) / recipe.batch) * recipe.epochs for job in jobs]
+    worth = sum(steps) * recipe.batch >= WORTH_A_PROCESS
+    cores = cpu_count() if where == "cpu" and worth else 1
     batches = _batches(jobs, steps, cores, MAX_BATCH_OF_MODELS if where == "cpu" else len(jobs))
     report = _reporter(len(jobs), recipe.epochs, progress)
     members = [[jobs[i] for i in batch] for batch in batches]

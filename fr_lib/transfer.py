@@ -10,7 +10,7 @@ untrained slots are whatever training left there.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ import pandas as pd
 from fr_lib.corpus import Corpus
 from fr_lib.errors import InputError, say
 from fr_lib.evaluate import ARMS, Progress, bootstrap_interval, input_table, metrics
-from fr_lib.recipe import RECIPES, Recipe
+from fr_lib.recipe import Recipe, beside
 from fr_lib.schema import ADAPTERS, VMAF_RANGE
 
 LEAVE_ONE_OUT = "leave one codec out"
@@ -70,7 +70,7 @@ def transfer(
     ----------
     corpus : Corpus
     recipe : Recipe
-        Of our networks; the reference has its own, with the same number of epochs.
+        Of our networks; the reference has its own, shortened as much as this one is.
     seed : int
     device, progress
         As in :func:`fr_lib.train.train_many`.
@@ -95,16 +95,12 @@ def transfer(
         "headline": _headline(scored),
         "ladders": ladders,
         "largest_rise": largest_rise(ladders),
-        "reference_recipe": _reference(recipe).as_dict(),
+        "reference_recipe": beside("reference", recipe).as_dict(),
     }
 
 
 def _encoders(corpus: Corpus) -> list[str]:
     return [e for e, rows in corpus.rows_per_slot().items() if rows]
-
-
-def _reference(recipe: Recipe) -> Recipe:
-    return replace(RECIPES["reference"], epochs=recipe.epochs)
 
 
 def _predict_all(
@@ -125,7 +121,11 @@ def _predict_all(
     folds = [fold for fold in folds if fold[2].any()]
     models = {}
     # The codec-aware network answers for seen codecs alone, the codec-blind one for the others.
-    for arm, training in (("v1", recipe), ("v3", recipe), ("reference", _reference(recipe))):
+    for arm, training in (
+        ("v1", recipe),
+        ("v3", recipe),
+        ("reference", beside("reference", recipe)),
+    ):
         skipped = {"v1": EVERY_CODEC, "v3": LEAVE_ONE_OUT}.get(arm)
         wanted = [f for f in folds if f[0].scheme != skipped]
         columns = ARMS["v1" if arm == "v1" else "v3"]

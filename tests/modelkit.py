@@ -11,11 +11,12 @@ from fr_lib.export import export_onnx
 from fr_lib.files import write_json
 from fr_lib.model import FRRegressor, ShippedRegressor
 from fr_lib.registry import registry_row, sidecar, upsert_row
-from fr_lib.schema import ENCODER_VOCAB_V3, MODEL_ID, codec_block, trained_mask
+from fr_lib.schema import CANONICAL_6, ENCODER_VOCAB_V3, MODEL_ID, codec_block, trained_mask
 
 SLOTS = {"libx264": 700, "libsvtav1": 300}
 FEATURE_MEAN = [0.9, 0.5, 0.8, 0.9, 0.9, 6.0]
 FEATURE_STD = [0.05, 0.2, 0.1, 0.05, 0.04, 4.0]
+DOMAIN = {name: [0.0, 1.25] for name in CANONICAL_6[:5]} | {"motion2": [-30.0, 30.0]}
 
 
 def make_model(seed: int = 0) -> ShippedRegressor:
@@ -72,6 +73,7 @@ def make_card(facts: dict, /, *, passed: bool = True, synthetic: bool = False, *
         "corpus_sha256": "c" * 64,
         "n_rows": 1000,
         "rows_per_slot": SLOTS,
+        "domain": DOMAIN,
         "recipe": {"epochs": 1, "seed": 0},
         "provenance": {"python": "3.11"},
         "synthetic": synthetic,

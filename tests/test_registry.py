@@ -9,7 +9,7 @@ from pathlib import Path
 
 import onnx
 import pytest
-from modelkit import FEATURE_MEAN, SLOTS, make_card, make_folder
+from modelkit import DOMAIN, FEATURE_MEAN, SLOTS, make_card, make_folder
 from onnx import TensorProto, helper
 
 from fr_lib.errors import ArtefactError, GateFailed
@@ -83,7 +83,7 @@ def test_the_sidecar_has_the_keys_of_the_contract():
         "id kind onnx opset sha256 notes input_names output_names feature_order feature_mean "
         "feature_std codec_aware encoder_vocab encoder_vocab_version codec_block_layout training "
         "corpus corpus_sha256 loso_mean_plcc gate_passed codec_preset_norm codec_crf_norm "
-        "trained_slots recipe run_provenance".split()
+        "trained_slots domain recipe run_provenance".split()
     )
     assert set(card["training"]) == set(
         "dataset n_rows loso_mean_plcc loso_std_plcc loso_min_plcc loso_max_plcc loso_mean_srocc "
@@ -95,8 +95,13 @@ def test_the_sidecar_has_the_keys_of_the_contract():
     assert card["feature_mean"] == FEATURE_MEAN
     assert card["encoder_vocab"] == list(ENCODER_VOCAB_V3)
     assert card["codec_block_layout"] == codec_block_layout()
+    assert card["domain"] == DOMAIN
     assert card["trained_slots"] == dict.fromkeys(ENCODER_VOCAB_V3, 0) | SLOTS
     assert "no scaler" in card["notes"]
+
+
+def test_a_feature_that_was_constant_in_training_is_a_domain():
+    assert make_card(FACTS, domain=DOMAIN | {"adm2": [1, 1]})["domain"]["adm2"] == [1.0, 1.0]
 
 
 def test_an_undefined_metric_is_null_and_the_text_has_no_nan():
@@ -164,6 +169,12 @@ def test_the_normalisation_of_the_block_is_declared(norm, keys):
         ({"recipe": {"epochs": 1}}, r"\$\.recipe: 'seed' is a required property"),
         ({"facts": FACTS | {"input_names": ["x"]}}, r"\$\.input_names"),
         ({"n_rows": 0}, r"\$\.training\.n_rows"),
+        ({"domain": {}}, r"domain: \[\]; allowed: \['adm2'"),
+        ({"domain": DOMAIN | {"aim": [0, 1]}}, r"domain: .*'aim'"),
+        ({"domain": DOMAIN | {"adm2": [0.5]}}, r"\$\.domain\.adm2"),
+        ({"domain": DOMAIN | {"adm2": [0.5, 0.4]}}, r"or not finite: \['adm2'\]; allowed: \[\]"),
+        ({"domain": DOMAIN | {"adm2": [0.5, math.inf]}}, r"or not finite: \['adm2'\]"),
+        ({"domain": DOMAIN | {"adm2": [math.nan, 1.0]}}, r"or not finite: \['adm2'\]"),
     ],
 )
 def test_parts_that_make_no_valid_sidecar_are_refused(changes, message):

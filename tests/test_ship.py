@@ -105,6 +105,14 @@ def test_the_sidecar_repeats_recipe_seed_rows_and_evidence(shipped):
     np.testing.assert_allclose(card["feature_mean"], corpus.features().mean(axis=0), rtol=1e-6)
 
 
+def test_the_sidecar_states_the_range_of_each_feature(shipped):
+    facts, run = shipped
+    table = run.corpus().table
+    assert facts["card"]["domain"] == {
+        name: [min(table[name]), max(table[name])] for name in CANONICAL_6
+    }
+
+
 def test_parity_was_measured_on_every_row_of_a_small_corpus(shipped):
     parity = shipped[0]["parity"]
     assert parity["rows"] == 72

@@ -1,0 +1,102 @@
+"""libvmaf's JSON logs: the six features of each frame, and the score that the log carries."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fr_lib.errors import ArtefactError, InputError, say
+from fr_lib.schema import CANONICAL_6
+
+# Beyond this no feature is real, and float32 would end in infinities inside the network.
+MOST = 1e4
+
+
+@dataclass(frozen=True)
+class Log:
+    """What one log holds.
+
+    Attributes
+    ----------
+    path : str
+    features : (N, 6) float64
+        Raw libvmaf units, order ``CANONICAL_6``.
+    vmaf : (N,) float64 or None
+        The log's own score of each frame; None where it carries none.
+    """
+
+    path: str
+    features: np.ndarray
+    vmaf: np.ndarray | None
+
+
+def read_log(path: str | Path) -> Log:
+    """Read libvmaf's JSON log (``log_fmt=json``), of any age.
+
+    The fixed-point extractors' names (``integer_adm2``) come before the floating-point ones'
+    (``adm2``). NaN and infinities outside the six features and the score are nobody's business, and
+    neither is a byte order mark.
+
+    Raises
+    ------
+    ArtefactError
+        If the file is missing or not JSON.
+    InputError
+        If it is not a libvmaf log, has no frames, or a frame lacks a feature that is a number; the
+        message names both.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ArtefactError(say(str(path), "missing", "a log", "run libvmaf with log_fmt=json"))
+    try:
+        log = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (ValueError, RecursionError) as broken:
+        raise ArtefactError(
+            say(str(path), f"not JSON ({broken})", "a log", "run libvmaf with log_fmt=json")
+        ) from None
+    frames = log.get("frames") if isinstance(log, dict) else None
+    if not isinstance(frames, list) or not frames:
+        raise InputError(
+            say(str(path), "no frames", "a JSON log of libvmaf", "run libvmaf with log_fmt=json")
+        )
+    metrics = [f.get("metrics") if isinstance(f, dict) else None for f in frames]
+    features = np.array(
+        [
+            [_feature(m, name, f"{path} frame {number}") for name in CANONICAL_6]
+            for number, m in enumerate(metrics)
+        ]
+    )
+    own = [_number(m, "vmaf") for m in metrics]
+    vmaf = None if any(v is None for v in own) else np.array(own, dtype=np.float64)
+    return Log(str(path), features, vmaf)
+
+
+def _number(metrics: Any, key: str) -> float | None:
+    """Return a metric if it is a number that can be one, else None."""
+    value = metrics.get(key) if isinstance(metrics, dict) else None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    # A comparison, as float() overflows on an integer of hundreds of digits; false for NaN.
+    return float(value) if -MOST <= value <= MOST else None
+
+
+def _feature(metrics: Any, name: str, where: str) -> float:
+    """Return one feature of one frame, under libvmaf's integer or float name."""
+    for key in (f"integer_{name}", name):
+        if (value := _number(metrics, key)) is not None:
+            return value
+    raw = [
+        metrics[k] for k in (f"integer_{name}", name) if isinstance(metrics, dict) and k in metrics
+    ]
+    raise InputError(
+        say(
+            where,
+            f"{name} is {str(raw[0])[:40]}" if raw else f"no {name}",
+            f"integer_{name} or {name} in each frame's metrics, a number up to {MOST:g}",
+            "run libvmaf with a vmaf_v0.6.1 model, which logs all six features",
+        )
+    )
