@@ -100,11 +100,12 @@ def _portable(argument: str) -> str:
 
 def _release(args: argparse.Namespace) -> int:
     from fr_lib.evidence import keep
-    from fr_lib.registry import publish
+    from fr_lib.registry import publish, publish_formula
     from fr_lib.rundir import RunDir
 
     run = RunDir(args.run_dir)
     print(publish(run / "model", args.model_dir))
+    print(publish_formula(args.model_dir))
     for path in keep(run):
         print(f"kept {path}")
     return 0

@@ -8,7 +8,7 @@ bytes change with its version. Here the same weights give the same bytes, on any
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,7 +46,7 @@ Reciprocal ReduceProd GatherND ScatterND BitShift Loop If
 ALLOWED_OPS = frozenset(_OPS.split())
 
 
-class _Graph:
+class Graph:
     """Nodes and weights of a graph under construction; a node is named after its output."""
 
     def __init__(self) -> None:
@@ -54,18 +54,38 @@ class _Graph:
         self.weights: list[onnx.TensorProto] = []
 
     def weight(self, name: str, value: Any) -> str:
+        """Add a weight and return its name."""
         from onnx import numpy_helper
 
         self.weights.append(numpy_helper.from_array(np.asarray(value), name))
         return name
 
     def node(self, op: str, inputs: list[str], output: str, **attributes: Any) -> str:
+        """Add an operation and return the name of its output."""
         from onnx import helper
 
         self.nodes.append(helper.make_node(op, inputs, [output], name=output, **attributes))
         return output
 
+    def model(self, name: str, inputs: Mapping[str, tuple]) -> onnx.ModelProto:
+        """Return the whole as a model with float32 `inputs` and the output ``vmaf``."""
+        from onnx import TensorProto, helper
+
+        def ports(shapes: Mapping[str, tuple]) -> list[onnx.ValueInfoProto]:
+            return [
+                helper.make_tensor_value_info(port, TensorProto.FLOAT, shape)
+                for port, shape in shapes.items()
+            ]
+
+        return helper.make_model(
+            helper.make_graph(self.nodes, name, ports(inputs), ports(OUTPUTS), self.weights),
+            opset_imports=[helper.make_opsetid("", OPSET)],
+            ir_version=IR_VERSION,
+            producer_name="fr_lib",  # without its version: equal weights give equal bytes
+        )
+
     def linear(self, layer: nn.Linear, x: str, name: str) -> str:
+        """Add one layer of a network."""
         weight = self.weight(f"{name}.weight", layer.weight.detach().numpy())
         bias = self.weight(f"{name}.bias", layer.bias.detach().numpy())
         return self.node("Gemm", [x, weight, bias], name, transB=1)
@@ -79,6 +99,7 @@ class _Graph:
         return self.node("Mul", [half, gate], name)
 
     def mlp(self, net: FRRegressor, x: str, name: str) -> str:
+        """Add a network, layer by layer; ArtefactError for a layer without translation."""
         from torch import nn
 
         for i, layer in enumerate(net.layers):
@@ -96,9 +117,7 @@ class _Graph:
 
 def _build(model: ShippedRegressor) -> onnx.ModelProto:
     """Write ``ShippedRegressor.forward`` down as a graph, one node per operation."""
-    from onnx import TensorProto, helper
-
-    graph = _Graph()
+    graph = Graph()
     for name, value in (("sqrt2", 2**0.5), ("half", 0.5), ("one", 1.0)):
         graph.weight(name, np.float32(value))
     # Two zeros below the mask let preset_norm and crf_norm fall out without a Slice.
@@ -117,18 +136,7 @@ def _build(model: ShippedRegressor) -> onnx.ModelProto:
     axis = graph.weight("axis", np.array([1], dtype=np.int64))
     graph.node("Squeeze", [clipped, axis], "vmaf")
 
-    def ports(shapes: dict[str, tuple]) -> list[onnx.ValueInfoProto]:
-        return [
-            helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
-            for name, shape in shapes.items()
-        ]
-
-    return helper.make_model(
-        helper.make_graph(graph.nodes, MODEL_ID, ports(INPUTS), ports(OUTPUTS), graph.weights),
-        opset_imports=[helper.make_opsetid("", OPSET)],
-        ir_version=IR_VERSION,
-        producer_name="fr_lib",  # without its version: equal weights give equal bytes
-    )
+    return graph.model(MODEL_ID, INPUTS)
 
 
 def export_onnx(model: ShippedRegressor, path: str | Path) -> dict[str, Any]:
@@ -152,7 +160,7 @@ def export_onnx(model: ShippedRegressor, path: str | Path) -> dict[str, Any]:
         If a layer has no translation, or the file breaks a rule.
     """
     write_bytes(path, _build(model).SerializeToString(deterministic=True))
-    return check_onnx(path, codec_aware=True)
+    return check_onnx(path, INPUTS)
 
 
 def _graphs(model: onnx.ModelProto) -> Iterator[Any]:
@@ -206,8 +214,10 @@ def _ports(values: Any) -> dict[str, tuple]:
     }
 
 
-def _contract_faults(model: onnx.ModelProto, n_bytes: int) -> Iterator[tuple[str, str]]:
-    """Yield (found, allowed) for each rule that only a codec-aware fr model has to keep."""
+def _contract_faults(
+    model: onnx.ModelProto, n_bytes: int, wanted: Mapping[str, tuple]
+) -> Iterator[tuple[str, str]]:
+    """Yield (found, allowed) for each rule that only a model of ours has to keep."""
     if n_bytes > MAX_BYTES:
         yield f"{n_bytes} bytes", f"at most {MAX_BYTES}"
     if _opset(model) != OPSET:
@@ -217,7 +227,7 @@ def _contract_faults(model: onnx.ModelProto, n_bytes: int) -> Iterator[tuple[str
     weights = {tensor.name for tensor in model.graph.initializer}
     inputs = _ports(v for v in model.graph.input if v.name not in weights)
     for what, found, allowed in (
-        ("inputs", inputs, INPUTS),
+        ("inputs", inputs, wanted),
         ("outputs", _ports(model.graph.output), OUTPUTS),
     ):
         if list(found.items()) != list(allowed.items()):
@@ -267,7 +277,7 @@ def _read(path: Path) -> onnx.ModelProto:
         ) from None
 
 
-def check_onnx(path: str | Path, *, codec_aware: bool = False) -> dict[str, Any]:
+def check_onnx(path: str | Path, inputs: Mapping[str, tuple] | None = None) -> dict[str, Any]:
     """Check an ONNX file without running it and return its facts.
 
     Every file: readable, valid, weights inside the file, only operators of ``ALLOWED_OPS`` from the
@@ -276,9 +286,10 @@ def check_onnx(path: str | Path, *, codec_aware: bool = False) -> dict[str, Any]
     Parameters
     ----------
     path : path-like
-    codec_aware : bool
-        Ask also for opset 17, at most 50 MiB, no other domain imported, and the float32 ports
-        ``features [N,6]``, ``codec_block [N,18]`` -> ``vmaf [N]``.
+    inputs : mapping of str to tuple, optional
+        Name and shape of the inputs that a model of ours has to have, :data:`INPUTS` for the
+        codec-aware one. Given, it asks also for opset 17, at most 50 MiB, no other domain imported,
+        ports of float32 and the output ``vmaf [N]``.
 
     Returns
     -------
@@ -295,8 +306,8 @@ def check_onnx(path: str | Path, *, codec_aware: bool = False) -> dict[str, Any]
     model = _read(path)
     n_bytes = path.stat().st_size
     faults = list(_faults(model))
-    if codec_aware:
-        faults += _contract_faults(model, n_bytes)
+    if inputs is not None:
+        faults += _contract_faults(model, n_bytes, inputs)
     if faults:
         # A damaged name may hold line ends; a problem is one line.
         lines = [(" ".join(found.split()), ok) for found, ok in faults]

@@ -1,8 +1,9 @@
-"""libvmaf's JSON logs: the six features of each frame, and the score that the log carries."""
+"""libvmaf's JSON logs: the six features of each frame, and the scores that the log carries."""
 
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,9 @@ from fr_lib.schema import CANONICAL_6
 # Beyond this no feature is real, and float32 would end in infinities inside the network.
 MOST = 1e4
 
+# A string, which stays what it is, or a number that libvmaf wrote as C prints it.
+_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|(-?)\b(?:(nan)|inf)\b')
+
 
 @dataclass(frozen=True)
 class Log:
@@ -25,13 +29,20 @@ class Log:
     path : str
     features : (N, 6) float64
         Raw libvmaf units, order ``CANONICAL_6``.
-    vmaf : (N,) float64 or None
-        The log's own score of each frame; None where it carries none.
+    scores : dict of str to (N,) float64
+        The log's own scores by name: every metric that begins with "vmaf". NaN where a frame has
+        none.
     """
 
     path: str
     features: np.ndarray
-    vmaf: np.ndarray | None
+    scores: dict[str, np.ndarray]
+
+    @property
+    def vmaf(self) -> np.ndarray | None:
+        """The score named ``vmaf``; None unless every frame has one."""
+        own = self.scores.get("vmaf")
+        return None if own is None or np.isnan(own).any() else own
 
 
 def read_log(path: str | Path) -> Log:
@@ -53,7 +64,7 @@ def read_log(path: str | Path) -> Log:
     if not path.is_file():
         raise ArtefactError(say(str(path), "missing", "a log", "run libvmaf with log_fmt=json"))
     try:
-        log = json.loads(path.read_text(encoding="utf-8-sig"))
+        log = _parse(path.read_text(encoding="utf-8-sig"))
     except (ValueError, RecursionError) as broken:
         raise ArtefactError(
             say(str(path), f"not JSON ({broken})", "a log", "run libvmaf with log_fmt=json")
@@ -70,9 +81,30 @@ def read_log(path: str | Path) -> Log:
             for number, m in enumerate(metrics)
         ]
     )
-    own = [_number(m, "vmaf") for m in metrics]
-    vmaf = None if any(v is None for v in own) else np.array(own, dtype=np.float64)
-    return Log(str(path), features, vmaf)
+    return Log(str(path), features, _scores(metrics))
+
+
+def _parse(text: str) -> Any:
+    """Parse JSON that may hold ``nan`` and ``inf``, as C prints them and libvmaf writes them."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return json.loads(_TOKEN.sub(_as_python_reads_it, text))
+
+
+def _as_python_reads_it(token: re.Match[str]) -> str:
+    if token[0].startswith('"'):
+        return token[0]
+    return "NaN" if token[2] else f"{token[1]}Infinity"
+
+
+def _scores(metrics: list[dict[str, Any]]) -> dict[str, np.ndarray]:
+    """Return the scores of a log whose frames are all sound."""
+    names = dict.fromkeys(key for m in metrics for key in m if key.startswith("vmaf"))
+    # A score that is no number becomes NaN by way of None.
+    columns = {name: [_number(m, name) for m in metrics] for name in names}
+    found = {name: np.array(column, dtype=np.float64) for name, column in columns.items()}
+    return {name: column for name, column in found.items() if not np.isnan(column).all()}
 
 
 def _number(metrics: Any, key: str) -> float | None:

@@ -10,16 +10,19 @@ from __future__ import annotations
 import json
 import math
 import re
+import tempfile
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from fr_lib.errors import ArtefactError, GateFailed, say
-from fr_lib.export import check_onnx
+from fr_lib.export import INPUTS, check_onnx
 from fr_lib.files import atomic_path, json_text, sha256_of, write_bytes
-from fr_lib.gate import MEAN_PLCC
+from fr_lib.formula import FORMULA_ID, check_formula, export_formula, formula_card
 from fr_lib.schema import (
     CANONICAL_6,
     ENCODER_VOCAB_V3,
@@ -32,12 +35,17 @@ from fr_lib.schema import (
 REGISTRY = "registry.json"
 SCHEMA = "registry.schema.json"
 SIDECAR_SCHEMA = "sidecar.schema.json"
+FORMULA_SCHEMA = "formula.schema.json"
 RETRAIN_PENDING = "v3 retrain pending"
 LICENSE = "BSD-2-Clause-Patent"
 MAX_NOTES = 512
 DESCRIPTION = (
     "Full-reference VMAF regressor, codec-aware: six libvmaf features and an 18-D codec block "
     "(16 encoder slots, preset, quality) to a score of 0..100 per frame."
+)
+FORMULA_DESCRIPTION = (
+    "VMAF v0.6.1 itself: its nu-SVR of six raw libvmaf features as a graph, to a score of 0..100 "
+    "per frame, exact to 1e-3. No network, no scaler, no codec."
 )
 FOLD_METRICS = ("plcc", "srocc", "rmse")
 _DATA = Path(__file__).with_name("data")
@@ -121,6 +129,8 @@ def _notes(gate: Mapping[str, Any], slots: Mapping[str, int], synthetic: bool) -
 def _training(
     loso: Mapping[str, Any], dataset: str, n_rows: int, passed: bool, smoke: bool
 ) -> dict[str, Any]:
+    from fr_lib.gate import MEAN_PLCC  # brings pandas, which a consumer does not need
+
     arm = loso["arms"]["v3"]
     names = ("mean_plcc", "std_plcc", "min_plcc", "max_plcc", "mean_srocc", "mean_rmse")
     return {
@@ -223,7 +233,7 @@ def sidecar(
         "loso_mean_plcc": training["loso_mean_plcc"],
         "gate_passed": passed,
         "trained_slots": slots,
-        "domain": {name: [float(v) for v in domain[name]] for name in CANONICAL_6},
+        "domain": {name: [float(v) for v in span] for name, span in domain.items()},
         "recipe": dict(recipe),
         "run_provenance": {**provenance, "synthetic": bool(synthetic)},
     }
@@ -271,6 +281,32 @@ def card_problems(card: Mapping[str, Any], where: str | Path) -> list[str]:
     ]
 
 
+def _formula_problems(card: Mapping[str, Any], where: str | Path) -> list[str]:
+    return _schema_problems(FORMULA_SCHEMA, card, where)
+
+
+@dataclass(frozen=True)
+class _Ours:
+    """What a model of ours has to keep beyond what every row of a registry has to.
+
+    Attributes
+    ----------
+    check : callable
+        Takes its path and returns the facts of :func:`check_onnx`, or raises ArtefactError.
+    card_problems : callable
+        Takes its sidecar and where that stands; returns one line per fault.
+    """
+
+    check: Callable[[Path], dict[str, Any]]
+    card_problems: Callable[[Mapping[str, Any], Path], list[str]]
+
+
+_OURS = {
+    MODEL_ID: _Ours(partial(check_onnx, inputs=INPUTS), card_problems),
+    FORMULA_ID: _Ours(check_formula, _formula_problems),
+}
+
+
 def _failed(card: Mapping[str, Any]) -> bool:
     return not card["gate_passed"]
 
@@ -286,7 +322,7 @@ def registry_row(
     Parameters
     ----------
     card : mapping
-        What :func:`sidecar` returned.
+        What :func:`sidecar` or :func:`fr_lib.formula.formula_card` returned.
     description : str
         At most 256 characters.
     license_id : str
@@ -297,8 +333,13 @@ def registry_row(
         "description": description,
         "license": license_id,
         "notes": card["notes"],
-        "smoke": card["training"]["smoke"],
+        "smoke": _smoke(card),
     }
+
+
+def _smoke(card: Mapping[str, Any]) -> bool:
+    """Say whether a model is not for scoring; one that was not trained always is for scoring."""
+    return card["training"]["smoke"] if "training" in card else False
 
 
 _DECODER = json.JSONDecoder()
@@ -420,7 +461,7 @@ def _outside_line(path: Path) -> str:
     return say(str(path), "lies outside the model folder", "a file inside it", "move it inside")
 
 
-def _sidecar_problems(folder: Path, row: Mapping[str, Any], codec_aware: bool) -> list[str]:
+def _sidecar_problems(folder: Path, row: Mapping[str, Any], ours: _Ours | None) -> list[str]:
     path = (folder / row["onnx"]).with_suffix(".json")
     smoke = row.get("smoke", False)
     if not path.exists():
@@ -432,11 +473,11 @@ def _sidecar_problems(folder: Path, row: Mapping[str, Any], codec_aware: bool) -
         card = _read_object(path)
     except ArtefactError as broken:
         return [str(broken)]
-    problems = card_problems(card, path) if codec_aware else []
+    problems = ours.card_problems(card, path) if ours else []
     rules = [("sha256", card.get("sha256"), row["sha256"])]
-    if codec_aware and not problems:
+    if ours and not problems:
         rules += [(key, card[key], row[key]) for key in ("id", "kind", "onnx")]
-        rules += [("training.smoke", card["training"]["smoke"], smoke)]
+        rules += [("smoke", _smoke(card), smoke)]
     return problems + [
         say(str(path), f"{key} {found}", f"{allowed}, as in {REGISTRY}", "release the model again")
         for key, found, allowed in rules
@@ -445,7 +486,7 @@ def _sidecar_problems(folder: Path, row: Mapping[str, Any], codec_aware: bool) -
 
 
 def row_problems(
-    model_dir: str | Path, row: Mapping[str, Any], *, codec_aware: bool | None = None
+    model_dir: str | Path, row: Mapping[str, Any], *, like: str | None = None
 ) -> list[str]:
     """Return what is wrong with the files of one registry row, one line each, file named.
 
@@ -454,13 +495,13 @@ def row_problems(
     model_dir : path-like
     row : mapping
         A row that keeps the schema.
-    codec_aware : bool, optional
-        Hold the model to sections 3 and 6 of the contract too. Default: for ``fr_regressor_v3``.
+    like : str, optional
+        Id of the model of ours whose rules it has to keep too: ``fr_regressor_v3`` (sections 3 and
+        6 of the contract) or ``vmaf_v0_6_1_formula``. Default: the row's own id, if it is one.
     """
     folder = Path(model_dir)
     path = folder / row["onnx"]
-    if codec_aware is None:
-        codec_aware = row["id"] == MODEL_ID
+    ours = _OURS.get(like or row["id"])
     if not _inside(folder, path):
         return [_outside_line(path)]
     if not path.is_file():
@@ -471,17 +512,17 @@ def row_problems(
         problems.append(
             say(str(path), f"sha256 {digest}", f"{row['sha256']} ({REGISTRY})", "restore the file")
         )
-    if codec_aware and row["onnx"] != f"{row['id']}.onnx":
+    if ours and row["onnx"] != f"{row['id']}.onnx":
         problems.append(say(str(path), "named unlike its row", f"{row['id']}.onnx", "rename it"))
     try:
-        opset = check_onnx(path, codec_aware=codec_aware)["opset"]
+        opset = (ours.check if ours else check_onnx)(path)["opset"]
         if opset != row.get("opset", opset):
             problems.append(
                 say(str(path), f"opset {opset}", f"{row['opset']} ({REGISTRY})", "correct the row")
             )
     except ArtefactError as broken:
         problems += str(broken).splitlines()
-    return problems + _sidecar_problems(folder, row, codec_aware)
+    return problems + _sidecar_problems(folder, row, ours)
 
 
 def verify(model_dir: str | Path) -> list[str]:
@@ -489,8 +530,9 @@ def verify(model_dir: str | Path) -> list[str]:
 
     Checked: the schema, ids unique and sorted, and for each row that the file lies inside the
     folder, has the digest of the row, is valid ONNX without external data, uses only operators of
-    the allow-list, and has a sidecar (unless ``smoke``) of the same digest. The sidecar of
-    ``fr_regressor_v3`` is also held to its own schema.
+    the allow-list, and has a sidecar (unless ``smoke``) of the same digest. The sidecars of
+    ``fr_regressor_v3`` and ``vmaf_v0_6_1_formula`` are also held to their own schemas, and the
+    formula is run: it has to give what :func:`fr_lib.teacher.vmaf_from_features` gives.
 
     Returns
     -------
@@ -595,13 +637,44 @@ def publish(source_dir: str | Path, model_dir: str | Path) -> str:
                 "nothing was changed; train again",
             )
         )
+    _put(target, row, {name: (source / name).read_bytes() for name in names})
+    state = "gate failed: audit trail, not for scoring" if _failed(card) else "gate passed"
+    return f"{MODEL_ID} ({state}, sha256 {row['sha256'][:12]}) is in {target}"
+
+
+def _put(target: Path, row: Mapping[str, Any], files: Mapping[str, bytes]) -> None:
+    """Write the files of a row into a model folder, in their order, and the registry after them."""
     registry = _merged_file(target / REGISTRY, row)
-    files = {name: (source / name).read_bytes() for name in names}
     target.mkdir(parents=True, exist_ok=True)
     _add_schema(target)
     with ExitStack() as renames:
         # The stack unwinds from the end: model first, registry last.
         for name, data in [(REGISTRY, registry), *reversed(files.items())]:
             renames.enter_context(atomic_path(target / name)).write_bytes(data)
-    state = "gate failed: audit trail, not for scoring" if _failed(card) else "gate passed"
-    return f"{MODEL_ID} ({state}, sha256 {row['sha256'][:12]}) is in {target}"
+
+
+def publish_formula(model_dir: str | Path) -> str:
+    """Put VMAF v0.6.1 as a model into a model folder and its registry, beside whatever is there.
+
+    It comes from libvmaf's model file and from no run, so no gate is asked. Files and renames are
+    as in :func:`publish`.
+
+    Returns
+    -------
+    str
+        One line that says what was published where.
+
+    Raises
+    ------
+    ArtefactError
+        If libvmaf's model file is not installed, or the target's registry cannot be read. Nothing
+        is changed.
+    """
+    with tempfile.TemporaryDirectory() as made:
+        path = Path(made) / f"{FORMULA_ID}.onnx"
+        card = formula_card(export_formula(path))
+        model = path.read_bytes()
+    row = registry_row(card, description=FORMULA_DESCRIPTION)
+    files = {path.name: model, f"{FORMULA_ID}.json": json_text(card).encode()}
+    _put(Path(model_dir), row, files)
+    return f"{FORMULA_ID} (VMAF v0.6.1 itself, sha256 {row['sha256'][:12]}) is in {model_dir}"

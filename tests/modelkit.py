@@ -16,7 +16,8 @@ from fr_lib.schema import CANONICAL_6, ENCODER_VOCAB_V3, MODEL_ID, codec_block, 
 SLOTS = {"libx264": 700, "libsvtav1": 300}
 FEATURE_MEAN = [0.9, 0.5, 0.8, 0.9, 0.9, 6.0]
 FEATURE_STD = [0.05, 0.2, 0.1, 0.05, 0.04, 4.0]
-DOMAIN = {name: [0.0, 1.25] for name in CANONICAL_6[:5]} | {"motion2": [-30.0, 30.0]}
+# Wide enough for rows drawn with that mean and spread.
+DOMAIN = {name: [-0.5, 1.5] for name in CANONICAL_6[:5]} | {"motion2": [-30.0, 30.0]}
 
 
 def make_model(seed: int = 0) -> ShippedRegressor:

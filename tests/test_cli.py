@@ -110,7 +110,13 @@ def test_release_puts_a_model_that_passed_into_a_folder(tmp_path, capsys):
     make_folder(tmp_path / "run" / "model")
     arguments = ["--run-dir", str(tmp_path / "run"), "--model-dir", str(tmp_path / "tiny")]
     assert main(["release", *arguments]) == 0
-    assert "gate passed" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "gate passed" in said
+    assert "vmaf_v0_6_1_formula" in said
+    assert {file.name for file in (tmp_path / "tiny").glob("*.onnx")} == {
+        "fr_regressor_v3.onnx",
+        "vmaf_v0_6_1_formula.onnx",
+    }
     assert main(["verify", "--model-dir", str(tmp_path / "tiny")]) == 0
 
 
@@ -164,6 +170,29 @@ def test_predict_scores_a_log(folder, log, capsys):
 
 def test_predict_says_when_the_codec_blind_network_answers(folder, log, capsys):
     assert "codec-blind" in predicted(folder, log, "h264_qsv", capsys)["answered_by"]
+
+
+def test_predict_shows_the_exact_score_and_every_frame(folder, log, capsys):
+    settings = ["--encoder", "libx264", "--quality", "30", "--model-dir", str(folder)]
+    assert main(["predict", "--frames", *settings, str(log), str(log)]) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row.get("frame") for row in rows] == [None, 0, 1, 2] * 2
+    assert {row["file"] for row in rows} == {str(log)}
+    whole, *frames = rows[:4]
+    exact = [frame["formula"] for frame in frames]
+    assert whole["formula_mean"] == pytest.approx(sum(exact) / 3)
+    assert whole["difference"] == pytest.approx(whole["mean"] - whole["formula_mean"])
+    assert all(frame["outside"] == [] for frame in frames)
+
+
+@pytest.mark.parametrize("number", ["1e39", "9" * 30, "nan"])
+def test_predict_of_a_number_that_no_feature_can_be(folder, log, number, capsys):
+    log.write_text(log.read_text().replace("0.97", number, 1))
+    settings = ["--encoder", "libx264", "--quality", "30", "--model-dir", str(folder)]
+    assert main(["predict", *settings, str(log)]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "log.json frame 0: adm2 is" in said.err
 
 
 def test_predict_with_an_encoder_outside_the_vocabulary(folder, log, capsys):

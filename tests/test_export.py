@@ -14,7 +14,7 @@ from modelkit import make_model, random_rows
 from onnx import TensorProto, helper, numpy_helper
 
 from fr_lib.errors import ArtefactError
-from fr_lib.export import ALLOWED_OPS, check_onnx, export_onnx, open_session, parity
+from fr_lib.export import ALLOWED_OPS, INPUTS, check_onnx, export_onnx, open_session, parity
 from fr_lib.files import sha256_of
 from fr_lib.model import FRRegressor, ShippedRegressor
 from fr_lib.schema import codec_block
@@ -229,7 +229,7 @@ def test_another_models_ports_are_refused_only_when_asked(tmp_path):
     path = save(tmp_path / "e.onnx", [helper.make_node("Relu", ["x"], ["y"])])
     assert check_onnx(path)["input_names"] == ["x"]
     with pytest.raises(ArtefactError) as refused:
-        check_onnx(path, codec_aware=True)
+        check_onnx(path, INPUTS)
     lines = str(refused.value).splitlines()
     assert [line.split(": ")[1].split(" {")[0] for line in lines] == ["inputs", "outputs"]
 
@@ -255,7 +255,7 @@ def test_a_break_of_the_contract_is_named(exported, tmp_path, change, message):
     path = tmp_path / "a.onnx"
     path.write_bytes(altered.SerializeToString())
     with pytest.raises(ArtefactError, match=message):
-        check_onnx(path, codec_aware=True)
+        check_onnx(path, INPUTS)
 
 
 def test_a_float64_port_is_refused(tmp_path):
@@ -267,7 +267,7 @@ def test_a_float64_port_is_refused(tmp_path):
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     (tmp_path / "d.onnx").write_bytes(model.SerializeToString())
     with pytest.raises(ArtefactError, match="'features': None"):
-        check_onnx(tmp_path / "d.onnx", codec_aware=True)
+        check_onnx(tmp_path / "d.onnx", INPUTS)
 
 
 def test_a_file_above_fifty_mebibytes_is_refused(exported, tmp_path):
@@ -276,7 +276,7 @@ def test_a_file_above_fifty_mebibytes_is_refused(exported, tmp_path):
     big.graph.initializer.append(numpy_helper.from_array(ballast, "ballast"))
     (tmp_path / "big.onnx").write_bytes(big.SerializeToString())
     with pytest.raises(ArtefactError, match=r"big\.onnx: \d+ bytes; allowed: at most 52428800"):
-        check_onnx(tmp_path / "big.onnx", codec_aware=True)
+        check_onnx(tmp_path / "big.onnx", INPUTS)
 
 
 @pytest.mark.parametrize("content", [b"", b"\x00garbage", b"{}"])

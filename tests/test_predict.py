@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from modelkit import FEATURE_MEAN, FEATURE_STD, make_folder, make_model
+from modelkit import DOMAIN, FEATURE_MEAN, FEATURE_STD, make_card, make_folder, make_model
 
 from fr_lib.errors import ArtefactError, InputError
-from fr_lib.files import json_text, read_json
-from fr_lib.predict import Predictor, predict_logs, read_libvmaf_log
+from fr_lib.export import export_onnx
+from fr_lib.files import json_text, read_json, write_json
+from fr_lib.logs import MOST, read_log
+from fr_lib.predict import SAME_TEACHER, Predictor, outside_domain, predict_logs
+from fr_lib.registry import registry_row, upsert_row
 from fr_lib.schema import CANONICAL_6, codec_block
+from fr_lib.teacher import vmaf_from_features
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(scope="module")
@@ -32,16 +40,17 @@ def features(n: int = 20) -> np.ndarray:
     return np.array(FEATURE_MEAN) + rng.normal(size=(n, 6)) * np.array(FEATURE_STD)
 
 
-def write_log(path: Path, rows: np.ndarray, prefix: str = "integer_") -> Path:
+def write_log(path: Path, rows: np.ndarray, prefix: str = "integer_", **scores) -> Path:
+    """Write a log of these features, and of scores by name: (N,) each, None for a frame without."""
     frames = [
         {
             "frameNum": i,
-            "metrics": {"vmaf": 50.0}
-            | {prefix + n: v for n, v in zip(CANONICAL_6, row.tolist(), strict=True)},
+            "metrics": {prefix + n: v for n, v in zip(CANONICAL_6, row.tolist(), strict=True)}
+            | {name: values[i] for name, values in scores.items() if values[i] is not None},
         }
         for i, row in enumerate(rows)
     ]
-    path.write_text(json.dumps({"version": "3.0.0", "frames": frames}))
+    path.write_text(json.dumps({"version": "3.0.0", "fps": 25.0, "frames": frames}))
     return path
 
 
@@ -132,6 +141,8 @@ def test_no_frames_give_no_scores(predictor):
         ({"features": np.zeros((3, 5))}, r"shape \(3, 5\)"),
         ({"features": np.zeros(6)}, r"shape \(6,\)"),
         ({"features": np.full((3, 6), np.nan)}, "features row 0: adm2 is nan"),
+        ({"features": np.full((3, 6), np.inf)}, "features row 0: adm2 is inf"),
+        ({"features": np.full((3, 6), -1e39)}, r"adm2 is -1e\+39; allowed: a number up to 10000"),
     ],
 )
 def test_input_that_cannot_be_scored_is_refused(predictor, change, message):
@@ -140,41 +151,139 @@ def test_input_that_cannot_be_scored_is_refused(predictor, change, message):
         predictor.score(**arguments | change)
 
 
-# --- logs -------------------------------------------------------------------------------------
+@pytest.mark.parametrize("value", [MOST, -MOST])
+def test_the_largest_number_that_is_taken_has_a_score(predictor, value):
+    assert np.isfinite(predictor.score(np.full((2, 6), value), "libx264", 30)).all()
+    with pytest.raises(InputError, match="allowed: a number up to 10000"):
+        predictor.score(np.full((2, 6), value * 1.0001), "libx264", 30)
+
+
+def test_a_model_that_gives_no_finite_score_is_named(tmp_path):
+    model = make_model()
+    with torch.no_grad():
+        model.aware.layers[-1].bias.fill_(float("nan"))
+    card = make_card(export_onnx(model, tmp_path / "fr_regressor_v3.onnx"))
+    write_json(tmp_path / "fr_regressor_v3.json", card)
+    upsert_row(tmp_path / "registry.json", registry_row(card))
+    broken = Predictor.load(tmp_path)
+    with pytest.raises(ArtefactError, match=r"fr_regressor_v3\.onnx, features row 0: score nan"):
+        broken.score(features(2), "libx264", 30)
+
+
+# --- reading logs -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("prefix", ["integer_", ""])
 def test_a_log_is_read_in_canonical_order(tmp_path, prefix):
     rows = features(4)
-    got = read_libvmaf_log(write_log(tmp_path / "log.json", rows, prefix))
-    assert got.shape == (4, 6)
-    assert np.array_equal(got, rows)
+    got = read_log(write_log(tmp_path / "log.json", rows, prefix))
+    assert got.features.shape == (4, 6)
+    assert np.array_equal(got.features, rows)
+    assert got.scores == {}
+    assert got.vmaf is None
+
+
+def test_the_fixed_point_features_come_before_the_floating_point_ones(tmp_path):
+    path = write_log(tmp_path / "log.json", features(2), adm2=[0.1, 0.2])
+    assert np.array_equal(read_log(path).features, features(2))
+
+
+def test_scores_are_read_by_name_and_a_frame_without_one_is_nan(tmp_path):
+    scores = {"vmaf": [50.0, 60.0, 70.0], "vmaf_4k": [1.0, None, 3.0], "vmaf_text": ["a"] * 3}
+    log = read_log(write_log(tmp_path / "log.json", features(3), psnr_y=[40.0] * 3, **scores))
+    assert list(log.scores) == ["vmaf", "vmaf_4k"]
+    assert log.vmaf.tolist() == [50.0, 60.0, 70.0]
+    np.testing.assert_array_equal(log.scores["vmaf_4k"], [1.0, np.nan, 3.0])
+
+
+def test_a_score_that_a_frame_lacks_is_not_the_logs_vmaf(tmp_path):
+    log = read_log(write_log(tmp_path / "log.json", features(2), vmaf=[50.0, None]))
+    assert list(log.scores) == ["vmaf"]
+    assert log.vmaf is None
+
+
+@pytest.mark.parametrize("word", ["nan", "-nan", "inf", "-inf", "NaN", "Infinity"])
+def test_nan_and_inf_outside_the_features_do_not_matter(tmp_path, word):
+    path = write_log(tmp_path / "log.json", features(2), psnr_y=[40.0] * 2, vmaf=[50.0] * 2)
+    words = json.dumps('a nan, or "inf"')  # between quotes it is no number
+    text = path.read_text().replace('"fps": 25.0', f'"fps": {word}, "of": {words}')
+    path.write_text(text.replace('"psnr_y": 40.0', f'"psnr_y": {word}'))
+    log = read_log(path)
+    assert np.array_equal(log.features, features(2))
+    assert list(log.scores) == ["vmaf"]
+
+
+def test_a_byte_order_mark_does_not_matter(tmp_path):
+    path = write_log(tmp_path / "log.json", features(2))
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert np.array_equal(read_log(path).features, features(2))
 
 
 @pytest.mark.parametrize(
-    "break_it",
+    ("value", "found"),
     [
-        lambda frames: frames[2]["metrics"].pop("integer_motion2"),
-        lambda frames: frames[2]["metrics"].update(integer_motion2=None),
-        lambda frames: frames[2]["metrics"].update(integer_motion2=float("nan")),
+        ("null", "None"),
+        ('"1.0"', "1.0"),
+        ("true", "True"),
+        ("nan", "nan"),
+        ("-inf", "-inf"),
+        ("1e39", "1e+39"),
+        ("1e400", "inf"),
+        ("9" * 30, "9" * 30),
+        ("9" * 400, "9" * 40),
+        ("-10000.01", "-10000.01"),
     ],
 )
-def test_a_feature_that_a_frame_lacks_is_named_with_the_frame(tmp_path, break_it):
+def test_what_no_feature_can_be_is_named_with_its_frame(tmp_path, value, found):
     path = write_log(tmp_path / "log.json", features(4))
-    log = json.loads(path.read_text())
-    break_it(log["frames"])
-    path.write_text(json.dumps(log))
-    with pytest.raises(InputError, match=r"log\.json frame 2: no finite motion2"):
-        read_libvmaf_log(path)
+    head, mark, tail = path.read_text().partition('"frameNum": 2')
+    number = json.dumps(features(4)[2, 5])
+    path.write_text(head + mark + tail.replace(number, value, 1))
+    with pytest.raises(InputError) as refused:
+        read_log(path)
+    assert f"log.json frame 2: motion2 is {found}; allowed: " in str(refused.value)
+    assert "number up to 10000" in str(refused.value)
+
+
+def test_a_feature_that_a_frame_lacks_is_named_with_the_frame(tmp_path):
+    path = write_log(tmp_path / "log.json", features(4))
+    head, mark, tail = path.read_text().partition('"frameNum": 2')
+    path.write_text(head + mark + tail.replace("motion2", "motion3", 1))
+    with pytest.raises(InputError, match=r"log\.json frame 2: no motion2; .*all six features"):
+        read_log(path)
 
 
 @pytest.mark.parametrize(
-    "text", ["{}", "[]", '{"frames": []}', '{"frames": {}}', '{"frames": [3]}', "<xml/>"]
+    "text",
+    [
+        *("{}", "[]", '{"frames": []}', '{"frames": {}}', '{"frames": [3]}', "<xml/>", "nan"),
+        *('{"frames": [{"metrics": []}]}', "[" * 100_000, ""),
+    ],
 )
 def test_what_is_no_log_of_libvmaf_is_refused(tmp_path, text):
     (tmp_path / "log.json").write_text(text)
     with pytest.raises((InputError, ArtefactError), match=r"log\.json.*libvmaf"):
-        read_libvmaf_log(tmp_path / "log.json")
+        read_log(tmp_path / "log.json")
+
+
+def test_bytes_that_are_no_text_are_refused(tmp_path):
+    (tmp_path / "log.json").write_bytes(b"\xff\xfe\x00\x01")
+    with pytest.raises(ArtefactError, match=r"log\.json: not JSON"):
+        read_log(tmp_path / "log.json")
+
+
+def test_a_log_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(ArtefactError, match=r"gone\.json: missing"):
+        read_log(tmp_path / "gone.json")
+
+
+# --- predicting logs --------------------------------------------------------------------------
+
+
+def predict(predictor: Predictor, path: Path, encoder: str = "libx264", **more) -> dict:
+    (row,) = predict_logs(predictor, [path], encoder, 30, **more)
+    # What no JSON can say would be an error here.
+    return json.loads(json.dumps(row, allow_nan=False))
 
 
 def test_logs_are_summed_up_one_row_each(predictor, tmp_path):
@@ -186,10 +295,115 @@ def test_logs_are_summed_up_one_row_each(predictor, tmp_path):
     assert rows[1]["mean"] == pytest.approx(scores.mean(), abs=1e-4)
     assert rows[1]["min"] == scores.min()
     assert rows[0]["answered_by"] == "codec-aware network"
-    json.dumps(rows)
 
 
 def test_an_untrained_encoder_is_said_to_be_answered_codec_blind(predictor, tmp_path):
-    path = write_log(tmp_path / "log.json", features(2))
-    (row,) = predict_logs(predictor, [path], "av1_amf", 30)
+    row = predict(predictor, write_log(tmp_path / "log.json", features(2)), "av1_amf")
     assert row["answered_by"].startswith("codec-blind network")
+
+
+def test_the_exact_score_and_the_difference_stand_beside_the_prediction(predictor, tmp_path):
+    row = predict(predictor, write_log(tmp_path / "log.json", features()))
+    scores = predictor.score(features(), "libx264", 30).astype(np.float64)
+    truth = vmaf_from_features(features())
+    assert row["formula_mean"] == pytest.approx(truth.mean(), abs=1e-9)
+    assert row["formula_min"] == pytest.approx(truth.min(), abs=1e-9)
+    assert row["difference"] == pytest.approx(scores.mean() - truth.mean(), abs=1e-9)
+    assert row["largest_difference"] == pytest.approx(np.abs(scores - truth).max(), abs=1e-9)
+    # An untrained network: a difference of zero would show nothing.
+    assert row["largest_difference"] > 1
+    assert not any(key.startswith("log_") or key == "note" for key in row)
+
+
+def test_every_frame_is_shown_where_asked_for(predictor, tmp_path):
+    rows = features(5)
+    rows[3, 5] = DOMAIN["motion2"][1] + 1
+    path = write_log(tmp_path / "log.json", rows)
+    assert "per_frame" not in predict(predictor, path)
+    frames = predict(predictor, path, frames=True)["per_frame"]
+    assert [f["frame"] for f in frames] == [0, 1, 2, 3, 4]
+    assert [f["predicted"] for f in frames] == predictor.score(rows, "libx264", 30).tolist()
+    assert [f["formula"] for f in frames] == pytest.approx(vmaf_from_features(rows), abs=1e-9)
+    assert [f["difference"] for f in frames] == [f["predicted"] - f["formula"] for f in frames]
+    assert [f["outside"] for f in frames] == [[], [], [], ["motion2"], []]
+
+
+def test_the_domain_includes_both_its_ends():
+    low, high = np.array([DOMAIN[name] for name in CANONICAL_6]).T
+    assert not outside_domain(np.array([low, high]), DOMAIN).any()
+    beyond = np.array([np.nextafter(low, -np.inf), np.nextafter(high, np.inf)])
+    assert outside_domain(beyond, DOMAIN).all()
+
+
+def test_frames_outside_the_domain_are_counted_by_feature_and_named(predictor, tmp_path):
+    rows = features(10)
+    rows[2, 0] = DOMAIN["adm2"][1] + 0.01
+    rows[2, 5] = rows[7, 5] = DOMAIN["motion2"][0] - 0.01
+    row = predict(predictor, write_log(tmp_path / "log.json", rows))
+    assert row["frames_outside"] == 2
+    assert row["features_outside"] == {"adm2": 1, "motion2": 2}
+    assert "2 of 10 frames lie outside" in row["note"]
+    assert "(adm2 1, motion2 2)" in row["note"]
+    inside = predict(predictor, write_log(tmp_path / "in.json", features(10)))
+    assert (inside["frames_outside"], inside["features_outside"]) == (0, {})
+
+
+@pytest.mark.parametrize("decimals", [6, 5, 3])
+def test_a_log_of_v0_6_1_is_recognised_whatever_its_decimals(predictor, tmp_path, decimals):
+    rows, exact = features(200).round(decimals), vmaf_from_features(features(200))
+    row = predict(predictor, write_log(tmp_path / "log.json", rows, vmaf=exact.tolist()))
+    assert row["log_mean"] == pytest.approx(exact.mean())
+    assert row["log_is_v0_6_1"] is True
+    assert "note" not in row
+
+
+@pytest.mark.parametrize(("off", "same"), [(0.99, True), (1.01, False)])
+def test_another_teacher_is_recognised_by_its_scores(predictor, tmp_path, off, same):
+    scores = vmaf_from_features(features()) - off * SAME_TEACHER
+    row = predict(predictor, write_log(tmp_path / "log.json", features(), vmaf=scores.tolist()))
+    assert row["log_difference"] == pytest.approx(off * SAME_TEACHER)
+    assert row["log_is_v0_6_1"] is same
+    assert ("note" in row) is not same
+    if not same:
+        assert f"vmaf (mean {scores.mean():.3f}) is not of vmaf_v0.6.1" in row["note"]
+        assert f"{row['formula_mean']:.3f}" in row["note"]
+
+
+def test_scores_of_other_names_are_told_apart(predictor, tmp_path):
+    exact = vmaf_from_features(features())
+    scores = {"vmaf_hd": exact.tolist(), "vmaf_phone": (exact + 5).tolist()}
+    row = predict(predictor, write_log(tmp_path / "log.json", features(), **scores))
+    assert "log_mean" not in row
+    same = {name: score["is_v0_6_1"] for name, score in row["log_scores"].items()}
+    assert same == {"vmaf_hd": True, "vmaf_phone": False}
+    assert row["log_scores"]["vmaf_phone"]["difference"] == pytest.approx(5)
+    assert "own vmaf_phone (mean" in row["note"]
+    assert "vmaf_hd" not in row["note"]
+
+
+def test_frames_without_a_score_of_their_own_are_left_out_of_its_mean(predictor, tmp_path):
+    exact = vmaf_from_features(features(3)).tolist()
+    row = predict(predictor, write_log(tmp_path / "l.json", features(3), vmaf=[*exact[:2], None]))
+    assert row["log_mean"] == pytest.approx(np.mean(exact[:2]))
+    assert row["log_is_v0_6_1"] is True
+
+
+def test_no_result_is_returned_where_one_of_the_logs_is_refused(predictor, tmp_path):
+    good = write_log(tmp_path / "good.json", features(2))
+    with pytest.raises(ArtefactError, match=r"gone\.json: missing"):
+        predict_logs(predictor, [good, tmp_path / "gone.json"], "libx264", 30)
+
+
+def test_predicting_loads_neither_pandas_nor_torch_nor_sklearn(folder, tmp_path):
+    path = write_log(tmp_path / "log.json", features(2))
+    code = (
+        "import sys\n"
+        "from fr_lib.__main__ import main\n"
+        "assert main(sys.argv[1:]) == 0\n"
+        "print(*{'pandas', 'torch', 'sklearn', 'scipy'} & {*sys.modules}, file=sys.stderr)\n"
+    )
+    settings = ["--encoder", "libx264", "--quality", "30", "--model-dir", str(folder)]
+    command = [sys.executable, "-c", code, "predict", *settings, str(path)]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert json.loads(ended.stdout)["frames"] == 2
+    assert ended.stderr.split() == []

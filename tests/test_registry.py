@@ -7,10 +7,11 @@ import math
 import shutil
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 from modelkit import DOMAIN, FEATURE_MEAN, SLOTS, make_card, make_folder
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from fr_lib.errors import ArtefactError, GateFailed
 from fr_lib.files import json_text, read_json, sha256_of, write_json
@@ -18,6 +19,7 @@ from fr_lib.registry import (
     card_problems,
     find_row,
     publish,
+    publish_formula,
     registry_row,
     upsert_row,
     verify,
@@ -32,6 +34,7 @@ FACTS = {
 }
 NEIGHBOURS = ("fr_regressor_v2_ensemble_v1_seed4", "learned_filter_v1")
 MODEL_FILES = ("fr_regressor_v3.onnx", "fr_regressor_v3.json")
+FORMULA_FILES = ("vmaf_v0_6_1_formula.onnx", "vmaf_v0_6_1_formula.json")
 
 
 @pytest.fixture(scope="module")
@@ -384,7 +387,7 @@ def test_one_changed_byte_is_noticed_and_the_file_named(folder, mask):
         ("registry.json", lambda v: v["models"][0].update(colour=1), "'colour' was unexpected"),
         ("registry.json", lambda v: v["models"][0].update(onnx="x.onnx"), "x.onnx: missing"),
         ("registry.json", lambda v: v["models"][0].update(onnx="../x.onnx"), "does not match"),
-        ("registry.json", lambda v: v["models"][0].update(smoke=True), "json: training.smoke"),
+        ("registry.json", lambda v: v["models"][0].update(smoke=True), "json: smoke False"),
         ("registry.json", lambda v: v["models"].append(v["models"][0]), "several rows"),
         ("registry.json", lambda v: v.update(modles=[]), "'modles' was unexpected"),
         ("registry.json", lambda v: v.pop("models"), "'models' is a required property"),
@@ -580,3 +583,140 @@ def test_a_rename_that_fails_keeps_the_old_registry_and_leaves_no_temporary_file
     assert set(after) == set(before) - {"fr_regressor_v3.json"}
     assert after["registry.json"] == before["registry.json"]
     assert after["fr_regressor_v3.onnx"] == contents(newer)["fr_regressor_v3.onnx"]
+
+
+# --- the formula ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def with_formula(folder) -> Path:
+    publish_formula(folder)
+    return folder
+
+
+def test_the_formula_needs_no_model_beside_it(tmp_path):
+    said = publish_formula(tmp_path / "tiny")
+    assert "vmaf_v0_6_1_formula (VMAF v0.6.1 itself" in said
+    assert set(contents(tmp_path / "tiny")) == {
+        *FORMULA_FILES,
+        "registry.json",
+        "registry.schema.json",
+    }
+    assert verify(tmp_path / "tiny") == []
+    found = find_row(tmp_path / "tiny", "vmaf_v0_6_1_formula")
+    assert (found["kind"], found["smoke"], found["opset"]) == ("fr", False, 17)
+    assert found["license"] == "BSD-2-Clause-Patent"
+    assert "wherever the six features are at hand" in found["notes"]
+
+
+def test_the_formula_leaves_every_other_byte(passed, tmp_path):
+    upsert_row(tmp_path / "registry.json", foreign_model(tmp_path, NEIGHBOURS[1]))
+    publish(passed, tmp_path)
+    before = contents(tmp_path)
+    publish_formula(tmp_path)
+    after = contents(tmp_path)
+    assert set(after) - set(before) == set(FORMULA_FILES)
+    assert all(after[name] == before[name] for name in before if name != "registry.json")
+    old, new = (json.loads(files["registry.json"])["models"] for files in (before, after))
+    assert new[:-1] == old
+    ids = [r["id"] for r in new]
+    assert ids == ["fr_regressor_v3", NEIGHBOURS[1], "vmaf_v0_6_1_formula"]
+    assert verify(tmp_path) == []
+
+
+def test_the_formula_released_again_is_the_same_bytes(with_formula):
+    before = contents(with_formula)
+    publish_formula(with_formula)
+    assert contents(with_formula) == before
+
+
+def test_a_released_model_keeps_the_formula_beside_it(with_formula, tmp_path):
+    before = contents(with_formula)
+    newer = make_folder(tmp_path / "newer", seed=2)
+    publish(newer, with_formula)
+    after = contents(with_formula)
+    assert all(after[name] == before[name] for name in FORMULA_FILES)
+    assert verify(with_formula) == []
+
+
+def test_the_formula_leaves_a_broken_registry_alone(tmp_path):
+    (tmp_path / "registry.json").write_text("{broken")
+    with pytest.raises(ArtefactError, match="not JSON"):
+        publish_formula(tmp_path)
+    assert contents(tmp_path) == {"registry.json": b"{broken"}
+
+
+def test_a_formula_with_another_constant_is_refused_though_all_digests_are_right(with_formula):
+    path = with_formula / FORMULA_FILES[0]
+    model = onnx.load(path)
+    weights = next(t for t in model.graph.initializer if t.name == "weights")
+    values = numpy_helper.to_array(weights).copy()
+    values[17] *= 0.99
+    weights.CopyFrom(numpy_helper.from_array(values, "weights"))
+    path.write_bytes(model.SerializeToString())
+    digest = sha256_of(path)
+    edit(with_formula / FORMULA_FILES[1], lambda v: v.update(sha256=digest))
+    edit(with_formula / "registry.json", lambda v: v["models"][-1].update(sha256=digest))
+    (line,) = verify(with_formula)
+    assert line.startswith(f"{path}: differs from VMAF v0.6.1 by ")
+
+
+def test_another_model_under_the_formulas_name_is_refused(with_formula):
+    path = with_formula / FORMULA_FILES[0]
+    shutil.copy(with_formula / MODEL_FILES[0], path)
+    digest = sha256_of(path)
+    edit(with_formula / FORMULA_FILES[1], lambda v: v.update(sha256=digest))
+    edit(with_formula / "registry.json", lambda v: v["models"][-1].update(sha256=digest))
+    (line,) = verify(with_formula)
+    assert line.startswith(f"{path}: inputs ")
+
+
+def test_one_changed_byte_of_the_formula_is_noticed(with_formula):
+    path = with_formula / FORMULA_FILES[0]
+    data = path.read_bytes()
+    for at in np.linspace(0, len(data) - 1, 40, dtype=int):
+        path.write_bytes(data[:at] + bytes([data[at] ^ 0xFF]) + data[at + 1 :])
+        problems = verify(with_formula)
+        assert f"{path}: sha256 " in problems[0]
+        assert all(line.startswith(str(path)) and "\n" not in line for line in problems)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda v: v.pop("source"), "'source' is a required property"),
+        (lambda v: v.update(extra=1), "'extra' was unexpected"),
+        (lambda v: v.update(codec_aware=True), "$.codec_aware"),
+        (lambda v: v["feature_order"].reverse(), "$.feature_order"),
+        (lambda v: v["source"].update(sha256="abc"), "$.source.sha256"),
+        (lambda v: v.update(teacher="vmaf_v0.6.1neg"), "$.teacher"),
+        (lambda v: v.update(sha256="0" * 64), "as in registry.json"),
+    ],
+)
+def test_a_fault_of_the_formulas_sidecar_is_named(with_formula, change, message):
+    path = with_formula / FORMULA_FILES[1]
+    edit(path, change)
+    problems = verify(with_formula)
+    assert any(message in line for line in problems), problems
+    assert all(line.startswith(f"{path}: ") for line in problems)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda row: row.update(smoke=True), "smoke False; allowed: True"),
+        (lambda row: row.update(kind="nr"), "kind fr; allowed: nr"),
+        (lambda row: row.update(opset=16), "opset 17; allowed: 16"),
+    ],
+)
+def test_a_row_that_says_other_than_the_formula_is_named(with_formula, change, message):
+    edit(with_formula / "registry.json", lambda v: change(v["models"][-1]))
+    (line,) = verify(with_formula)
+    assert message in line
+    assert "vmaf_v0_6_1_formula" in line
+
+
+def test_the_order_of_features_in_the_schema_is_the_canonical_one():
+    schema = Path(__file__).parent.parent / "fr_lib" / "data" / "formula.schema.json"
+    properties = json.loads(schema.read_text())["properties"]
+    assert properties["feature_order"] == {"const": list(CANONICAL_6)}

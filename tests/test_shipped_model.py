@@ -105,6 +105,17 @@ def test_its_inputs_and_output_have_their_names_and_shapes():
     assert [(node.name, len(node.shape)) for node in session().get_outputs()] == [("vmaf", 1)]
 
 
+def test_the_formula_lies_beside_it_and_is_the_teacher(rows):
+    formula = MODEL.with_name("vmaf_v0_6_1_formula.onnx")
+    card = json.loads(formula.with_suffix(".json").read_text())
+    assert card["sha256"] == sha256(formula)
+    assert card["feature_order"] == FEATURES
+    run = onnxruntime.InferenceSession(formula, providers=["CPUExecutionProvider"]).run
+    found = run(["vmaf"], {"features": rows[FEATURES].to_numpy(dtype=np.float32)})[0]
+    assert np.abs(found - vmaf_from_features(rows[FEATURES])).max() <= 1e-3
+    assert np.abs(found - rows["vmaf"]).max() <= 1e-3
+
+
 # --- slots without training rows ------------------------------------------------------------------
 
 
