@@ -22,6 +22,7 @@ from fr_lib.evaluate import (
     by_title,
     calibration,
     input_table,
+    joined,
     loso,
     loso_report,
     metrics,
@@ -426,7 +427,8 @@ def test_by_title_needs_titles_that_differ_from_the_sources(corpus):
 
 
 def test_an_untrained_slot_is_scored_as_the_zero_block(corpus):
-    graph, aware = refit(corpus, FAST, device="cpu")
+    networks = refit(corpus, FAST, device="cpu")
+    graph, aware = joined(networks, corpus), networks["v3"]
     features = torch.from_numpy(aware.scaler(corpus.features()))
     n = len(features)
     assert graph.trained.reshape(-1).tolist() == [1, *[0] * 11, 1, 0, 0, 0]
@@ -439,7 +441,8 @@ def test_an_untrained_slot_is_scored_as_the_zero_block(corpus):
 
 
 def test_the_graph_is_the_two_models_of_one_scaler(corpus):
-    graph, aware = refit(corpus, FAST, seed=2, device="cpu")
+    networks = refit(corpus, FAST, seed=2, device="cpu")
+    graph, aware = joined(networks, corpus), networks["v3"]
     table = input_table(corpus)
     np.testing.assert_allclose(
         aware.scaler.mean, corpus.features().astype(np.float64).mean(axis=0), rtol=1e-6
@@ -454,7 +457,8 @@ def test_the_graph_is_the_two_models_of_one_scaler(corpus):
 
 def test_one_epoch_on_sixteen_rows_survives_the_trip_through_onnx(tmp_path):
     corpus = load_corpus(SIXTEEN_ROWS)
-    graph, aware = refit(corpus, replace(FAST, epochs=1), device="cpu")
+    networks = refit(corpus, replace(FAST, epochs=1), device="cpu")
+    graph, aware = joined(networks, corpus), networks["v3"]
     facts = export_onnx(graph, tmp_path / "m.onnx")
     assert facts["opset"] == 17
     session = open_session(tmp_path / "m.onnx")

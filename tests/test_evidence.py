@@ -70,7 +70,7 @@ def made(tmp_path_factory) -> Path:
     run.write_table("oof.parquet", result.oof)
     run.write("loso.json", loso_report(result) | {"by_title": None})
     clauses = evaluate_gate(result.folds, facts["trained_slots"], None)
-    run.write("gate.json", verdict(clauses))
+    run.write("gate.json", verdict(clauses, []))
     ship(run, "cpu")
     for name in ("coverage", "ladders"):
         run.save_figure(Figure(), name)
@@ -161,7 +161,7 @@ def test_round_trip(run):
     ("stamp", "value", "word"),
     [
         ("corpus_sha256", "0" * 64, "corpus"),
-        ("recipe", RECIPES["tuned"].as_dict(), "recipe"),
+        ("recipe", RECIPES["reference"].as_dict(), "recipe"),
         ("seed", 1, "seed"),
         ("code_sha256", "0" * 64, "code"),
     ],

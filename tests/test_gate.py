@@ -280,7 +280,7 @@ def test_no_folds_are_refused():
 
 
 def test_a_passing_verdict():
-    result = verdict(evaluate_gate(folds(), FOUR_FAMILIES))
+    result = verdict(evaluate_gate(folds(), FOUR_FAMILIES), [])
     assert result["gate_passed"] is True
     assert failed_clauses(result) == []
     assert statement(result) == "The gate passed: no blocking clause failed."
@@ -289,7 +289,7 @@ def test_a_passing_verdict():
 
 def test_a_failing_verdict_names_every_clause_that_failed():
     table = folds([0.99, 0.8, math.nan])
-    result = verdict(evaluate_gate(table, FOUR_FAMILIES))
+    result = verdict(evaluate_gate(table, FOUR_FAMILIES), [])
     assert result["gate_passed"] is False
     assert [c["name"] for c in failed_clauses(result)] == [MEAN, FINITE, WORST]
     assert statement(result).startswith(f"The gate failed ({MEAN}, {FINITE}, {WORST}).")
@@ -306,5 +306,5 @@ def test_a_failing_verdict_names_every_clause_that_failed():
 def test_a_verdict_is_json_whatever_was_measured():
     table = folds([math.nan] * 3, rmse=math.inf)
     for result in (table, folds(np.float32([0.99] * 3))):
-        text = json_text(verdict(evaluate_gate(result, FOUR_FAMILIES, V2_REFERENCE)))
+        text = json_text(verdict(evaluate_gate(result, FOUR_FAMILIES, V2_REFERENCE), []))
         assert "NaN" not in text

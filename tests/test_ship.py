@@ -13,15 +13,17 @@ from chain import ROOT, hopeless_table
 from fr_lib.audit import audit
 from fr_lib.corpus import load_corpus, write_table
 from fr_lib.errors import ArtefactError
-from fr_lib.evaluate import loso, loso_report
+from fr_lib.evaluate import measure
 from fr_lib.export import open_session
 from fr_lib.files import read_json, sha256_of
 from fr_lib.gate import evaluate_gate, verdict
-from fr_lib.recipe import recipe
+from fr_lib.networks import save_networks
+from fr_lib.outside import shipped_report
 from fr_lib.registry import verify
 from fr_lib.rundir import RunDir
 from fr_lib.schema import CANONICAL_6, ENCODER_VOCAB_V3
 from fr_lib.ship import provenance, ship
+from fr_lib.stress_set import read_stress
 from fr_lib.synthetic import synthetic_table
 
 
@@ -32,10 +34,11 @@ def judged(folder, table, *, epochs: int, seed: int = 0) -> RunDir:
     corpus, run = load_corpus(file), RunDir(folder)
     run.begin(corpus)
     facts = run.write("audit.json", audit(corpus))
-    result = loso(corpus, recipe(epochs=epochs), [seed], device="cpu")
+    result, evidence = measure(corpus, facts, "adr0319", epochs, [seed], device="cpu")
     run.write_table("folds.parquet", result.folds)
-    run.write("loso.json", loso_report(result))
-    run.write("gate.json", verdict(evaluate_gate(result.folds, facts["trained_slots"])))
+    run.write("loso.json", evidence | {"networks_sha256": save_networks(run, result.final)})
+    run.write("outside.json", shipped_report(result.final, corpus, read_stress()))
+    run.write("gate.json", verdict(evaluate_gate(result.folds, facts["trained_slots"]), []))
     return run
 
 
@@ -61,7 +64,7 @@ def shipped(base, tmp_path_factory):
     """The facts of a shipped run, and its run directory; not to be changed."""
     folder = tmp_path_factory.mktemp("shipped") / base.run_id
     shutil.copytree(base.path, folder)
-    return ship(RunDir(folder), "cpu"), RunDir(folder)
+    return ship(RunDir(folder)), RunDir(folder)
 
 
 def test_the_model_folder_is_complete_and_verifies(shipped):
@@ -93,7 +96,7 @@ def test_one_digest_names_the_file_everywhere(shipped):
 def test_the_sidecar_repeats_recipe_seed_rows_and_evidence(shipped):
     facts, run = shipped
     card, corpus, evidence = facts["card"], run.corpus(), run.read("loso.json")
-    assert card["recipe"] == evidence["recipe"] | {"seed": 5}
+    assert card["recipe"] == evidence["recipe"] | {"seed": 5, "made_rows": 0}
     assert card["corpus_sha256"] == corpus.sha256
     assert card["training"]["n_rows"] == len(corpus.table) == 72
     assert card["trained_slots"] == dict.fromkeys(ENCODER_VOCAB_V3, 0) | {
@@ -147,15 +150,15 @@ def test_synthetic_rows_are_marked_as_such(shipped):
 
 
 def test_the_same_run_gives_the_same_bytes_and_another_seed_others(shipped, run, tmp_path):
-    assert ship(run, "cpu")["facts"] == shipped[0]["facts"]
+    assert ship(run)["facts"] == shipped[0]["facts"]
     other = judged(tmp_path / "other", tiny_table(), epochs=1, seed=6)
-    assert ship(other, "cpu")["facts"]["sha256"] != shipped[0]["facts"]["sha256"]
+    assert ship(other)["facts"]["sha256"] != shipped[0]["facts"]["sha256"]
 
 
 def test_a_failed_gate_ships_its_audit_trail(tmp_path):
     run = judged(tmp_path / "hopeless", hopeless_table(), epochs=1)
     assert run.read("gate.json")["gate_passed"] is False
-    facts = ship(run, "cpu")
+    facts = ship(run)
     card = facts["card"]
     assert (card["gate_passed"], card["training"]["smoke"]) == (False, True)
     assert card["run_provenance"]["synthetic"] is False
@@ -171,16 +174,8 @@ def test_a_failed_gate_ships_its_audit_trail(tmp_path):
 def test_a_missing_upstream_file_names_the_notebook(run, name, maker):
     (run / name).unlink()
     with pytest.raises(ArtefactError, match=f"{name}: missing; .*run {maker} first"):
-        ship(run, "cpu")
+        ship(run)
     assert not (run / "model").exists()
-
-
-def test_progress_is_reported_up_to_the_end(run):
-    seen = []
-    ship(run, "cpu", lambda message, share: seen.append((message, share)))
-    shares = [share for _, share in seen]
-    assert shares == sorted(shares)
-    assert shares[-1] == 1.0
 
 
 def test_provenance_states_versions_platform_and_revision():

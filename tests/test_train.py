@@ -312,18 +312,23 @@ def test_recipes_by_name():
         "epochs": 200,
         "schedule": "constant",
         "fold_constants": True,
+        "made_per_row": 0,
+        "censored": False,
     }
-    assert recipe().as_dict() == expected
+    assert recipe("adr0319").as_dict() == expected
     reference = {"name": "reference", "dropout": 0.1, "fold_constants": False}
     assert recipe("reference").as_dict() == expected | reference
-    assert recipe("tuned", epochs=7).as_dict() == expected | {
-        "name": "tuned",
-        "lr": 2e-3,
+    assert recipe(epochs=7).as_dict() == expected | {
+        "name": "taught",
+        "lr": 1e-2,
+        "batch": 128,
         "schedule": "cosine",
         "epochs": 7,
+        "made_per_row": 6,
+        "censored": True,
     }
-    assert RECIPES["tuned"].epochs == 200
-    with pytest.raises(InputError, match="adr0319, reference, tuned"):
+    assert RECIPES["taught"].epochs == 75
+    with pytest.raises(InputError, match="taught, adr0319, reference"):
         recipe("adr319")
 
 
@@ -342,6 +347,7 @@ def test_recipes_by_name():
         ("weight_decay", 0.0, -1e-9),
         ("weight_decay", 0.0, math.nan),
         ("schedule", "cosine", "linear"),
+        ("made_per_row", 0, -1),
     ],
 )
 def test_both_sides_of_what_a_recipe_may_hold(name, allowed, refused):
