@@ -54,6 +54,8 @@ def page_values(run: RunDir) -> dict[str, Any]:
         "audit": audit,
         "loso": run.read("loso.json"),
         "gate": run.read("gate.json"),
+        "outside": run.read("outside.json"),
+        "beyond": find(run, "beyond"),
         "export": run.read("export.json"),
         "card": card,
         "made": audit.get("provenance"),

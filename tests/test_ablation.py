@@ -128,7 +128,7 @@ def test_progress_counts_the_variants_and_never_falls_back(result, said):
     assert shares == sorted(shares)
     assert shares[-1] == pytest.approx(1.0)
     assert said[0][0].startswith("1 of 7, as it ships: ")
-    assert said[-1][0].startswith("7 of 7, dropout 0.1, as its code has it: ")
+    assert said[-1][0].startswith("7 of 7, the same with dropout, as its code: ")
 
 
 # --- baselines ------------------------------------------------------------------------------------

@@ -44,7 +44,7 @@ def test_a_figure_that_is_missing_says_so():
 def test_arms_stand_one_per_line_with_their_interval():
     table = tables.arms_table(LOSO)
     assert table["arm"].tolist() == ["v1: six features", "v3: + 16-slot block"]
-    assert table["mean PLCC"].tolist() == ["0.99000", "not measured"]
+    assert table["mean PLCC"].tolist() == ["0.990000", "not measured"]
     assert table["95 % interval"].tolist() == ["0.95000 to 1.00000", "not measured"]
     assert table["worst RMSE"].tolist() == ["1.500", "1.500"]
 
@@ -62,7 +62,7 @@ def test_clauses_show_their_status_in_a_word_too():
         return {"name": "n", "limit": ">= 1", "value": value, "status": status, "blocks": blocks}
 
     table = tables.gate_table(
-        {
+        **{
             "clauses": [
                 clause("pass", 0.99999, True),
                 clause("fail", 0.5, True),
@@ -78,7 +78,7 @@ def test_clauses_show_their_status_in_a_word_too():
 @pytest.mark.parametrize(("value", "limit"), [(0.94999, 0.95), (0.0050004, 0.005)])
 def test_a_figure_just_off_its_limit_does_not_read_as_the_limit(value, limit):
     clause = {"name": "n", "limit": f"{limit}", "value": value, "status": "fail", "blocks": True}
-    shown = tables.gate_table({"clauses": [clause]})["measured"][0]
+    shown = tables.gate_table([clause])["measured"][0]
     assert float(shown) != limit
 
 
