@@ -115,6 +115,7 @@ def test_stamps_are_those_of_corpus_recipe_seed_and_code(run, made):
         "recipe": FAST.as_dict(),
         "seed": 0,
         "code_sha256": code_sha256(),
+        "stress_sha256": sha256_of(STRESS_SET),
     }
 
 
