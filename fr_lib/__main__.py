@@ -23,7 +23,7 @@ def _run(args: argparse.Namespace) -> int:
     run = RunDir(args.run_dir or ("runs/smoke" if args.smoke else "runs/shipped"))
     settings = dict(PROFILES[args.profile]) | parse_settings(args.set)
     if args.smoke:
-        settings = {"epochs": 10} | settings | {"corpus": str(smoke_corpus(run))}
+        settings = {"epochs": 60} | settings | {"corpus": str(smoke_corpus(run))}
     elif not Path(args.corpus).is_file():
         raise InputError(say(args.corpus, "no such file", "a corpus file", "check --corpus"))
     else:

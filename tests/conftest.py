@@ -41,7 +41,7 @@ def runs(tmp_path_factory, shipped_before) -> Iterator[dict[str, Future]]:
             # The longest first, so that both lanes end together.
             "hopeless": pool.submit(run_hopeless, base / "hopeless"),
             "smoke": pool.submit(run_smoke, base / "smoke"),
-            "alone": pool.submit(run_alone, base / "alone", corpus, epochs=10),
+            "alone": pool.submit(run_alone, base / "alone", corpus, epochs=60),
             "nvenc": pool.submit(run_nvenc, base / "nvenc"),
         }
         executed = started["alone"]
