@@ -261,7 +261,7 @@ def test_progress_is_shown_for_each_step(hopeless):
 
 
 def test_the_full_profile_measures_its_chapters_and_a_setting_beats_it(hopeless):
-    assert {"transfer.json", "ablation.json", "seeds.json"} == {
+    assert {"transfer.json", "ablation.json", "seeds.json", "beyond.json"} == {
         file.name for file in (hopeless.path / "evidence").iterdir()
     }
     assert hopeless.json("loso.json")["seeds"] == [3, 4]
@@ -300,7 +300,7 @@ def test_a_failed_gate_ends_with_1_and_leaves_its_audit_trail(hopeless):
     assert (card["training"]["smoke"], row["smoke"]) == (True, True)
     assert "v3 retrain pending" in card["notes"]
     assert "v3 retrain pending" in row["notes"]
-    assert card["recipe"] | {"epochs": 2, "seed": 3} == card["recipe"]
+    assert card["recipe"] | {"name": "adr0319", "epochs": 5, "seed": 3} == card["recipe"]
     assert verify(hopeless.path / "model") == []
 
 
