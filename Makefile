@@ -14,7 +14,7 @@ export JUPYTER_PREFER_ENV_PATH := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help book smoke test corpus release verify bench lab lint clean
+.PHONY: help book smoke test corpus stress release verify bench lab lint clean
 
 help: ## this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -53,6 +53,17 @@ corpus: $(READY) ## encode and score the clips of a folder: FOOTAGE=dir [CORPUS=
 	done; \
 	if [ -f "$(FOOTAGE)/MANIFEST.json" ]; then set -- "$$@" --manifest "$(FOOTAGE)/MANIFEST.json"; fi; \
 	$(PY) -m fr_lib corpus @data/grid.args "$$@" --out "$(CORPUS)"
+
+stress: $(READY) ## distort and score the clips of a folder into data/stress.parquet: FOOTAGE=dir
+	@test -d "$(FOOTAGE)" || { \
+	  echo "make stress: FOOTAGE='$(FOOTAGE)' is no folder; give FOOTAGE=dir, a folder of clips" >&2; \
+	  exit 2; }
+	@set --; \
+	for clip in "$(FOOTAGE)"/*; do \
+	  case "$$clip" in *.json|*.md|*.txt) ;; *) set -- "$$@" --source "$$clip" ;; esac; \
+	done; \
+	if [ -f "$(FOOTAGE)/MANIFEST.json" ]; then set -- "$$@" --manifest "$(FOOTAGE)/MANIFEST.json"; fi; \
+	$(PY) -m fr_lib stress "$$@" --out data/stress.parquet
 
 release: $(READY) ## put the model of a run into model/tiny [RUN=name]
 	@$(PY) -m fr_lib release --run-dir "runs/$(RUN)"

@@ -1,4 +1,4 @@
-"""The command line: ``python -m fr_lib run | corpus | release | verify | predict``.
+"""The command line: ``python -m fr_lib run | corpus | stress | release | verify | predict``.
 
 Exit codes: 0 done or shipped, 1 gate failed or verification failed, 2 bad input or usage.
 """

@@ -174,7 +174,14 @@ _TEXT = "drawtext=text='The quick brown fox 0123456789':fontcolor=black:fontsize
 # Generated pictures: name, lavfi source at {size} and {rate}, width, height, rate.
 _GENERATED = (
     ("flat", "color=gray:size={size}:rate={rate}", 640, 360, 25),
-    ("gradient", "gradients=size={size}:rate={rate}:seed=3:speed=0.02", 1280, 720, 30),
+    (
+        "gradient",
+        # Colours that are not given are drawn anew in each run, whatever the seed.
+        "gradients=size={size}:rate={rate}:seed=3:speed=0.02:c0=0x204080:c1=0xf0c060",
+        1280,
+        720,
+        30,
+    ),
     ("test card", "testsrc2=size={size}:rate={rate}", 960, 540, 60),
     ("fractal", "mandelbrot=size={size}:rate={rate}:start_scale=1", 480, 270, 24),
     ("cells", "life=size={size}:rate={rate}:seed=5:mold=10:ratio=0.2,format=yuv420p", 320, 180, 50),

@@ -350,7 +350,7 @@ def logs_sentence(facts: Mapping[str, Any]) -> str:
     """Return what the logs of other origins say of the shipped network, in one sentence."""
     logs = facts["recipes"][facts["shipped"]]["logs"]
     if not logs:
-        return "None were given when this was measured."
+        return "No logs were given when this was measured."
     errors = sorted(log["rmse"]["v3"] for log in logs)
     middle = errors[len(errors) // 2]
     return (
