@@ -1,4 +1,4 @@
-"""Evidence about a corpus that needs no model: coverage, saturation, teacher, twins.
+"""Evidence about a corpus that needs no model: coverage, saturation, teacher.
 
 Everything is counted from the rows and comes back as plain JSON values, so that the card can quote
 it without a number typed by hand.
@@ -6,8 +6,6 @@ it without a number typed by hand.
 
 from __future__ import annotations
 
-import itertools
-import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -20,14 +18,13 @@ from fr_lib.corpus import Corpus
 from fr_lib.files import read_json, sha256_of
 from fr_lib.schema import ADAPTERS, CANONICAL_6, ENCODER_VOCAB_V3, TEACHER
 from fr_lib.teacher import vmaf_from_features
+from fr_lib.twins import duplicate_sources, merged, title_groups
 
 # libvmaf's log has six decimals, which costs 2e-4 at most; fifty times that is another score.
 TEACHER_TOLERANCE = 1e-2
-TWIN_SHARE = 0.5
 MIN_FAMILIES = 3
 
 _CELL = ["src", "encoder"]
-_POINT = ["encoder", "preset", "quality", "frame_index"]
 
 
 def audit(corpus: Corpus) -> dict[str, Any]:
@@ -50,13 +47,13 @@ def audit(corpus: Corpus) -> dict[str, Any]:
         saturation : rows and share at VMAF exactly 0 and exactly 100.
         constant_columns : list of {column, value} of the codec block (default normalisation).
         teacher_check : see :func:`teacher_check`.
-        duplicates : see :func:`duplicate_sources`; titles : see :func:`title_groups`.
-        source_groups : see :func:`source_groups`.
+        duplicates : see :func:`fr_lib.twins.duplicate_sources`; titles : see
+        :func:`fr_lib.twins.title_groups`; source_groups : see :func:`fr_lib.twins.source_groups`.
     """
     slots = corpus.rows_per_slot()
     pairs = duplicate_sources(corpus)
     titles = title_groups(corpus.sources())
-    groups = _merge(corpus.sources(), pairs, titles)
+    groups = merged(corpus.sources(), pairs, titles)
     families = codec_families(corpus)
     return {
         "identity": _identity(corpus),
@@ -279,188 +276,3 @@ def teacher_check(corpus: Corpus) -> dict[str, Any]:
         "max_abs_difference": float(difference.max()),
         "cells": _records(cells),
     }
-
-
-# --- one source under two names -------------------------------------------------------------------
-
-_EXTENSION = re.compile(
-    r"\.(y4m|yuv|rgb|mp4|mkv|mov|webm|avi|ts|m2ts|mxf|264|265|h264|h265|hevc|ivf|obu|vvc|266)$"
-)
-# Marks of a rendition at the end of a file name, with the separator before them.
-_RENDITION = re.compile(
-    r"[_\-. ](\d{3,4}x\d{3,4}|\d{3,4}[pi]\d{0,3}|[248]k|uhd|fhd|hd|q?cif|4cif|"
-    r"\d{1,3}([._]\d{1,3})?fps|\d{1,3}hz|(yuv)?4[024][024](p|p\d\d(le|be)?)?|\d{1,2}bits?)$"
-)
-# Words that number clips rather than name a title.
-# fmt: off
-_GENERIC = frozenset((
-    "src", "source", "clip", "video", "vid", "seq", "sequence", "sample",
-    "test", "ref", "reference", "scene", "shot", "content", "file", "movie",
-    "synthetic", "item", "part", "segment", "chunk", "take", "original",
-))
-# fmt: on
-_PART = re.compile(r"^(?P<title>.*[a-z])\d{1,2}$")
-
-
-def source_stem(name: str) -> str:
-    """Return what is left of a source's name: no case, extension, size, rate, format, separators.
-
-    Examples
-    --------
-    >>> source_stem("Crowd_Run_1080p50_29.97fps.Y4M")
-    'crowdrun'
-    """
-    stem = _EXTENSION.sub("", name.strip().lower())
-    shorter = _RENDITION.sub("", stem)
-    while shorter != stem:
-        stem, shorter = shorter, _RENDITION.sub("", shorter)
-    return re.sub(r"[\W_]+", "", stem) or name
-
-
-def _title(name: str) -> str | None:
-    """Return the stem without a part number of one or two digits; None where it names no title."""
-    stem = source_stem(name)
-    part = _PART.match(stem)
-    title = part["title"] if part else stem
-    return None if len(title) < 3 or title in _GENERIC else title
-
-
-def title_groups(sources: Iterable[str]) -> list[dict[str, Any]]:
-    """Return sources that look like parts of one title, such as ElFuente1 and ElFuente2.
-
-    Two or more names whose stems differ only in a trailing number of one or two digits. Numbering
-    without a title (``clip1``, ``src02``) does not count.
-
-    Returns
-    -------
-    list of dict
-        ``{"title": stem, "sources": [names]}``, sorted.
-    """
-    named: dict[str, list[str]] = {}
-    for name in sorted(sources):
-        title = _title(name)
-        if title:
-            named.setdefault(title, []).append(name)
-    return [
-        {"title": title, "sources": names}
-        for title, names in sorted(named.items())
-        if len({source_stem(name) for name in names}) > 1
-    ]
-
-
-def duplicate_sources(corpus: Corpus) -> list[dict[str, Any]]:
-    """Return pairs of sources that seem to be one clip under two names.
-
-    A clip under two names is trained on and held out in one fold, which flatters that fold. Three
-    signs: half or more of the rows that both have (same encoder, preset, quality, frame) are equal
-    in all six features and VMAF; the names have one stem; the stamped `src_sha256` is equal.
-
-    Returns
-    -------
-    list of dict
-        ``{"a", "b", "signs": ["rows"|"name"|"src_sha256", ...], "equal_rows": int,
-        "common_rows": int}``, sorted by name. The two counts are 0 for a pair without equal rows.
-    """
-    equal = _equal_row_pairs(corpus)
-    signs: dict[tuple[str, str], list[str]] = {}
-    for pair, (same, common) in equal.items():
-        if same >= TWIN_SHARE * common:
-            signs.setdefault(pair, []).append("rows")
-    stems = pd.Series({name: source_stem(name) for name in corpus.sources()})
-    for pair in _pairs_sharing(stems):
-        signs.setdefault(pair, []).append("name")
-    if "src_sha256" in corpus.table:
-        stamped = corpus.table[["src", "src_sha256"]].dropna().drop_duplicates()
-        for pair in _pairs_sharing(stamped.set_index("src")["src_sha256"]):
-            signs.setdefault(pair, []).append("src_sha256")
-    return [
-        {
-            "a": a,
-            "b": b,
-            "signs": found,
-            "equal_rows": equal.get((a, b), (0, 0))[0],
-            "common_rows": equal.get((a, b), (0, 0))[1],
-        }
-        for (a, b), found in sorted(signs.items())
-    ]
-
-
-def _pairs_sharing(values: pd.Series) -> set[tuple[str, str]]:
-    """Return sorted pairs of index names that have one value in common."""
-    names_of = values.groupby(values).groups.values()
-    return {
-        pair
-        for names in names_of
-        for pair in itertools.combinations(sorted(set(names)), 2)
-    }  # fmt: skip
-
-
-def _hashes(table: pd.DataFrame, columns: list[str]) -> np.ndarray:
-    # -0.0 == 0.0, but they hash apart; adding 0.0 makes both the latter.
-    plain = {c: table[c] + 0.0 if table[c].dtype == "float64" else table[c] for c in columns}
-    return pd.util.hash_pandas_object(pd.DataFrame(plain), index=False).to_numpy()
-
-
-def _equal_row_pairs(corpus: Corpus) -> dict[tuple[str, str], tuple[int, int]]:
-    """Return (equal rows, common rows) of each pair of sources with an equal row."""
-    table = corpus.table
-    names = corpus.sources()
-    source = table["src"].map({name: i for i, name in enumerate(names)}).to_numpy()
-    equal = _shared_counts(source, _hashes(table, [*_POINT, *CANONICAL_6, "vmaf"]), len(names))
-    first, second = np.nonzero(np.triu(equal, k=1))
-    if not len(first):
-        return {}
-    # The rest of the corpus is left out: a full grid shares all its points with every source.
-    involved = np.isin(source, np.union1d(first, second))
-    common = _shared_counts(source[involved], _hashes(table[involved], _POINT), len(names))
-    return {
-        (names[i], names[j]): (int(equal[i, j]), int(common[i, j]))
-        for i, j in zip(first.tolist(), second.tolist(), strict=True)
-    }
-
-
-def _shared_counts(source: np.ndarray, keys: np.ndarray, n_sources: int) -> np.ndarray:
-    """Count the keys that each two sources share: (n_sources, n_sources) int64."""
-    from scipy import sparse
-
-    codes, uniques = pd.factorize(keys)
-    shared = np.bincount(codes, minlength=len(uniques))[codes] > 1
-    ones = np.ones(int(shared.sum()), dtype=np.int64)
-    incidence = sparse.csr_array(
-        (ones, (source[shared], codes[shared])), shape=(n_sources, len(uniques))
-    )
-    # A key is unique within its source, since the loader drops duplicates.
-    return (incidence @ incidence.T).toarray()
-
-
-# --- groups for evaluation ------------------------------------------------------------------------
-
-
-def source_groups(corpus: Corpus) -> dict[str, str]:
-    """Return source -> group: twins and parts of one title share a group, others are their own.
-
-    Hold out by these instead of by source where a source's relatives would give it away.
-    """
-    sources = corpus.sources()
-    return _merge(sources, duplicate_sources(corpus), title_groups(sources))
-
-
-def _merge(
-    sources: list[str], pairs: list[dict[str, Any]], titles: list[dict[str, Any]]
-) -> dict[str, str]:
-    group = {name: {name} for name in sources}
-    links = [(pair["a"], pair["b"]) for pair in pairs]
-    links += [pair for title in titles for pair in itertools.pairwise(title["sources"])]
-    for a, b in links:
-        joined = group[a] | group[b]
-        group.update(dict.fromkeys(joined, joined))
-    return {name: _group_name(group[name], set(sources)) for name in sources}
-
-
-def _group_name(members: set[str], sources: set[str]) -> str:
-    """Return what the members' names, and no others, begin with; else the first of them."""
-    alike = itertools.takewhile(lambda chars: len(set(chars)) == 1, zip(*members, strict=False))
-    common = "".join(chars[0] for chars in alike).rstrip("_-. ")
-    # Were another source to begin so too, two groups could come out under one name.
-    shared = any(name.startswith(common) for name in sources - members)
-    return min(members) if shared or len(common) < 3 else common

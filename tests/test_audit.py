@@ -1,4 +1,4 @@
-"""The audit: counts, coverage in words, the teacher's check, twins and titles."""
+"""The audit: counts, coverage in words, the teacher's check."""
 
 from __future__ import annotations
 
@@ -11,11 +11,7 @@ import pytest
 from fr_lib.audit import (
     audit,
     coverage_statement,
-    duplicate_sources,
-    source_groups,
-    source_stem,
     teacher_check,
-    title_groups,
 )
 from fr_lib.corpus import load_corpus, write_table
 from fr_lib.files import json_text
@@ -231,128 +227,6 @@ def test_pooled_rows_cannot_be_checked(tmp_path):
     assert report["teacher_check"]["n_disagree"] is None
 
 
-# --- twins and titles -----------------------------------------------------------------------------
-
-
-def with_copy(table, share):
-    """Add a fourth source that repeats the first one in this share of its rows."""
-    first = table[table["src"] == table["src"].iloc[0]].copy()
-    changed = first.index[: round(len(first) * (1 - share))]
-    first.loc[changed, "adm2"] -= 0.01
-    return pd.concat([table, first.assign(src="another name")], ignore_index=True)
-
-
-@pytest.mark.parametrize(("share", "found"), [(1.0, True), (0.5, True), (0.375, False)])
-def test_copy_under_another_name_is_found_by_its_rows(share, found, load):
-    table = with_copy(rows_of(), share)
-    pairs = duplicate_sources(load(table))
-    expected = {
-        "a": "another name", "b": table["src"].iloc[0], "signs": ["rows"],
-        "equal_rows": round(8 * share), "common_rows": 8,
-    }  # fmt: skip
-    assert pairs == ([expected] if found else [])
-
-
-def test_share_counts_the_points_that_both_have(load):
-    """A copy with one quality value in common is a copy, however much else either has."""
-    table = rows_of(qualities=[20, 30, 40])
-    first = table[table["src"] == table["src"].iloc[0]].assign(src="another name")
-    first["cq"] = first["cq"].replace({20: 21, 30: 31})
-    pairs = duplicate_sources(load(pd.concat([table, first], ignore_index=True)))
-    assert [(p["equal_rows"], p["common_rows"]) for p in pairs] == [(4, 4)]
-
-
-def test_equal_features_at_another_point_are_no_copy(load):
-    table = rows_of()
-    first = table[table["src"] == table["src"].iloc[0]].assign(src="another name")
-    first["cq"] += 1
-    assert duplicate_sources(load(pd.concat([table, first], ignore_index=True))) == []
-
-
-def test_one_clip_under_two_spellings(load):
-    table = renamed(rows_of(), "BBB", "bbb_1080p_29.97fps.YUV", "Tennis")
-    pairs = duplicate_sources(load(table))
-    assert [(p["a"], p["b"], p["signs"], p["equal_rows"]) for p in pairs] == [
-        ("BBB", "bbb_1080p_29.97fps.YUV", ["name"], 0)
-    ]
-
-
-def test_equal_source_digests(load):
-    table = renamed(rows_of(), "Fox", "Tennis", "Crowd")
-    digests = {"Fox": "aa", "Tennis": "bb", "Crowd": "aa"}
-    pairs = duplicate_sources(load(table.assign(src_sha256=table["src"].map(digests))))
-    assert [(p["a"], p["b"], p["signs"]) for p in pairs] == [("Crowd", "Fox", ["src_sha256"])]
-
-
-def test_unstamped_digests_are_not_equal(load):
-    table = renamed(rows_of(), "Fox", "Tennis", "Crowd")
-    digests = {"Fox": "aa", "Tennis": None, "Crowd": None}
-    assert duplicate_sources(load(table.assign(src_sha256=table["src"].map(digests)))) == []
-
-
-@pytest.mark.parametrize(
-    ("name", "stem"),
-    [
-        ("BBB", "bbb"),
-        ("BBB.yuv", "bbb"),
-        ("BigBuckBunny_25fps.yuv", "bigbuckbunny"),
-        ("crowd_run_1080p50.y4m", "crowdrun"),
-        ("CrowdRun", "crowdrun"),
-        ("Netflix_Crosswalk_4096x2160_60fps_10bit_420.y4m", "netflixcrosswalk"),
-        ("foreman_cif", "foreman"),
-        ("clip-29_97fps", "clip"),
-        ("ElFuente1", "elfuente1"),
-        ("1080p.y4m", "1080p"),
-        ("4k", "4k"),
-        ("___", "___"),
-    ],
-)
-def test_stem(name, stem):
-    assert source_stem(name) == stem
-
-
-@pytest.mark.parametrize(
-    ("names", "titles"),
-    [
-        (["ElFuente1", "ElFuente2", "Tennis"], [["ElFuente1", "ElFuente2"]]),
-        (["Tennis", "Tennis_2.mkv"], [["Tennis", "Tennis_2.mkv"]]),
-        (["clip1", "clip2", "src01", "src02"], []),
-        (["a1", "a2"], []),
-        (["frame_000123", "frame_000124"], []),
-        (["BBB", "BBB.yuv"], []),
-        (["old_town", "old_town_cross"], []),
-    ],
-)
-def test_titles(names, titles):
-    assert [t["sources"] for t in title_groups(names)] == titles
-
-
-def test_groups_join_twins_and_titles_in_a_chain(load):
-    table = renamed(
-        rows_of(sources=5), "ElFuente1", "ElFuente2_25fps.yuv", "elfuente2", "Tennis", "Fox"
-    )
-    groups = source_groups(load(table))
-    assert groups["ElFuente1"] == groups["ElFuente2_25fps.yuv"] == groups["elfuente2"]
-    assert (groups["Tennis"], groups["Fox"]) == ("Tennis", "Fox")
-    report = audit(load(table))
-    assert report["source_groups"] == groups
-    assert {s["src"]: s["group"] for s in report["sources"]} == groups
-
-
-def test_group_takes_the_common_start_of_its_names(load):
-    groups = source_groups(load(renamed(rows_of(), "ElFuente1", "ElFuente2", "Tennis")))
-    assert groups == {"ElFuente1": "ElFuente", "ElFuente2": "ElFuente", "Tennis": "Tennis"}
-
-
-def test_group_names_never_collide(load):
-    table = renamed(rows_of(sources=5), "Net_A", "Net_B", "Net_C", "Net_D", "Net")
-    digests = dict(zip(["Net_A", "Net_B", "Net_C", "Net_D", "Net"], "11223", strict=True))
-    groups = source_groups(load(table.assign(src_sha256=table["src"].map(digests))))
-    assert groups == {
-        "Net_A": "Net_A", "Net_B": "Net_A", "Net_C": "Net_C", "Net_D": "Net_C", "Net": "Net",
-    }  # fmt: skip
-
-
 # --- the corpus that ships, and a spoilt copy of it -----------------------------------------------
 
 
@@ -384,7 +258,7 @@ def test_shifted_rows_and_a_copied_source_are_found_and_nothing_else(tmp_path):
 
     [pair] = report["duplicates"]
     assert (pair["a"], pair["b"]) == ("Foreman", "Rooftops")
-    assert pair["signs"] == ["rows", "src_sha256"]
+    assert pair["signs"] == ["rows", "motion", "frames", "src_sha256"]
     changed = (rows.loc[shifted, "src"] == "Foreman").sum()
     assert (pair["equal_rows"], pair["common_rows"]) == (len(copy) - changed, len(copy))
     assert report["titles"] == []
@@ -401,7 +275,7 @@ def test_a_source_copied_under_the_name_of_its_file_is_found_by_rows_and_name(tm
     write_table(pd.concat([rows, copy], ignore_index=True), tmp_path / "twice.jsonl.gz")
     report = audit(load_corpus(tmp_path / "twice.jsonl.gz"))
     assert report["duplicates"] == [
-        {"a": "BBB", "b": "BBB.yuv", "signs": ["rows", "name"]}
+        {"a": "BBB", "b": "BBB.yuv", "signs": ["rows", "motion", "frames", "name"]}
         | {"equal_rows": len(copy), "common_rows": len(copy)}
     ]
     assert report["teacher_check"]["n_disagree"] == 0
