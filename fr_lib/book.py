@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -55,13 +56,14 @@ def page_values(run: RunDir) -> dict[str, Any]:
         "loso": run.read("loso.json"),
         "gate": run.read("gate.json"),
         "outside": run.read("outside.json"),
-        "beyond": find(run, "beyond"),
+        "elsewhere": _elsewhere(find(run, "beyond")),
         "export": run.read("export.json"),
         "card": card,
         "made": audit.get("provenance"),
+        "clips": clip_figures(audit.get("provenance")),
         "transfer": find(run, "transfer"),
         "ablation": find(run, "ablation"),
-        "seeds": _seed_figures(find(run, "seeds")),
+        "seeds": seed_figures(find(run, "seeds")),
         "published": read_json(PUBLISHED, made_by="a checkout of the project"),
         "adapters": ADAPTERS,
         "features": CANONICAL_6,
@@ -75,12 +77,62 @@ def page_values(run: RunDir) -> dict[str, Any]:
     }
 
 
-def _seed_figures(found: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """Return, per arm, mean and spread over seeds of the mean PLCC and the mean RMSE."""
+def _elsewhere(beyond: Mapping[str, Any] | None, arm: str = "v3") -> dict[str, Any] | None:
+    """Return, per recipe, an arm's errors outside the corpus in VMAF points, what ships first."""
+    if beyond is None:
+        return None
+    recipes = {}
+    for name, found in beyond["recipes"].items():
+        logs = [log["rmse"][arm] for log in found["logs"]]
+        worst = {w["highest"]: w["difference"] for w in _ascending(found["worst"][arm])}
+        recipes[name] = {
+            "stress": found["arms"][arm]["stress"],
+            "swap": found["arms"][arm]["swap"],
+            "log_median": float(np.median(logs)) if logs else None,
+            "log_worst": max(logs, default=None),
+            "worst_frames": [worst[highest] for highest in sorted(worst)],
+        }
+    shipped = beyond["shipped"]
+    return {
+        "shipped": shipped,
+        "others": sorted(set(recipes) - {shipped}),
+        "recipes": recipes,
+        "logs": beyond["recipes"][shipped]["logs"],
+    }
+
+
+def _ascending(frames: list[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    return sorted(frames, key=lambda frame: frame["difference"])
+
+
+def clip_figures(made: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Return the ranges of the clips' width, height, frame count and seconds, and their rates."""
+    if made is None:
+        return None
+    rates = [Fraction(clip["fps_exact"]) for clip in made["sources"]]
+    seconds = [clip["frames"] / rate for clip, rate in zip(made["sources"], rates, strict=True)]
+    ranges = {
+        name: (min(values), max(values))
+        for name, values in {
+            "seconds": [float(s) for s in seconds],
+            "rate": [float(r) for r in rates],
+            **{key: [c[key] for c in made["sources"]] for key in ("width", "height", "frames")},
+        }.items()
+    }
+    return {"count": len(rates)} | ranges
+
+
+def seed_figures(found: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Return, per arm, mean and spread over seeds of mean PLCC and mean RMSE; and v3 against v1.
+
+    ``lift`` holds, per metric, the mean over seeds of v3 minus v1, the lowest and the highest seed,
+    and in how many seeds v3 was better.
+    """
     if found is None:
         return None
     folds = pd.DataFrame(found["folds"])
     means = folds.groupby(["arm", "seed"])[["plcc", "rmse"]].mean()
+    lift = means.loc["v3"] - means.loc["v1"]
     return {
         "count": int(folds["seed"].nunique()),
         "arms": {
@@ -90,6 +142,15 @@ def _seed_figures(found: Mapping[str, Any] | None) -> dict[str, Any] | None:
                 for name in ("mean", "ptp")
             }
             for arm, own in means.groupby("arm")
+        },
+        "lift": {
+            column: {
+                "mean": float(values.mean()),
+                "low": float(values.min()),
+                "high": float(values.max()),
+                "better": int((sign * values > 0).sum()),
+            }
+            for column, sign, values in (("plcc", 1, lift["plcc"]), ("rmse", -1, lift["rmse"]))
         },
     }
 

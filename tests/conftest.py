@@ -15,8 +15,20 @@ from pathlib import Path
 import pytest
 from chain import ROOT, Done, run_alone, run_hopeless, run_nbval, run_nvenc, run_smoke, tree
 
+from fr_lib.corpus import load_corpus, write_table
 from fr_lib.run import smoke_corpus
 from fr_lib.rundir import RunDir
+
+
+@pytest.fixture
+def load(tmp_path):
+    """Turn rows into a corpus by way of a file."""
+
+    def through_file(table):
+        write_table(table, tmp_path / "rows.parquet")
+        return load_corpus(tmp_path / "rows.parquet")
+
+    return through_file
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from tiny import rows_of
 
 from fr_lib.audit import (
     audit,
@@ -16,32 +17,11 @@ from fr_lib.audit import (
 from fr_lib.corpus import load_corpus, write_table
 from fr_lib.files import json_text
 from fr_lib.schema import ADAPTERS, CANONICAL_6, ENCODER_VOCAB_V3
-from fr_lib.synthetic import synthetic_table
 
 DATA = Path(__file__).parent / "data"
 SHIPPED = DATA.parent.parent / "data" / "corpus.jsonl.gz"
 SOFTWARE = ["libx264", "libaom-av1", "libx265", "libvvenc", "libsvtav1"]
 HARDWARE = [e for e in ENCODER_VOCAB_V3 if ADAPTERS[e].hardware]
-
-
-@pytest.fixture
-def load(tmp_path):
-    """Turn rows into a corpus by way of a file."""
-
-    def through_file(table):
-        write_table(table, tmp_path / "rows.parquet")
-        return load_corpus(tmp_path / "rows.parquet")
-
-    return through_file
-
-
-def rows_of(encoders=("libx264",), qualities=(20, 40), sources=3, frames=4, seed=0):
-    return synthetic_table(encoders, qualities, sources, frames, seed)
-
-
-def renamed(table, *names):
-    """Give the made-up sources these names, in the order of the rows."""
-    return table.assign(src=table["src"].map(dict(zip(table["src"].unique(), names, strict=True))))
 
 
 # --- counts ---------------------------------------------------------------------------------------

@@ -12,7 +12,16 @@ import nbformat
 import pytest
 from chain import NVENC_ONLY, Done
 
-from fr_lib.book import build_book, number, page_values, render_page, stage_book, thousands
+from fr_lib.book import (
+    build_book,
+    clip_figures,
+    number,
+    page_values,
+    render_page,
+    seed_figures,
+    stage_book,
+    thousands,
+)
 from fr_lib.corpus import load_corpus
 from fr_lib.errors import ArtefactError
 from fr_lib.run import EVIDENCE, NOTEBOOKS
@@ -107,6 +116,38 @@ def test_a_name_that_no_file_has_stops_the_build():
         render_page("{{ los.mean }}", {"loso": {}})
 
 
+def test_seeds_decide_between_v3_and_v1():
+    folds = [
+        {"arm": arm, "seed": seed, "plcc": plcc, "rmse": rmse}
+        for arm, rows in {"v1": ((0.9, 2.0), (0.8, 1.0)), "v3": ((0.8, 1.5), (0.9, 1.25))}.items()
+        for seed, (plcc, rmse) in enumerate(rows)
+    ]
+    found = seed_figures({"folds": folds})
+    assert found["count"] == 2
+    assert found["arms"]["v3"]["rmse_mean"] == 1.375
+    assert found["arms"]["v3"]["rmse_ptp"] == 0.25
+    assert found["lift"]["rmse"] == {"mean": -0.125, "low": -0.5, "high": 0.25, "better": 1}
+    assert found["lift"]["plcc"]["better"] == 1
+    assert found["lift"]["plcc"]["mean"] == pytest.approx(0)
+    assert seed_figures(None) is None
+
+
+def test_the_ranges_of_the_clips():
+    clips = [
+        {"width": 640, "height": 360, "frames": 60, "fps_exact": "30000/1001"},
+        {"width": 480, "height": 480, "frames": 48, "fps_exact": "24"},
+    ]
+    assert clip_figures({"sources": clips}) == {
+        "count": 2,
+        "width": (480, 640),
+        "height": (360, 480),
+        "frames": (48, 60),
+        "rate": (24.0, pytest.approx(29.97, abs=0.001)),
+        "seconds": (2.0, pytest.approx(2.002, abs=0.001)),
+    }
+    assert clip_figures(None) is None
+
+
 def test_a_chapter_that_was_not_run_stops_the_build(smoke, tmp_path):
     run = RunDir(tmp_path / smoke.path.name)
     shutil.copytree(smoke.path, run.path, ignore=shutil.ignore_patterns("02_loso.ipynb", "book"))
@@ -194,6 +235,31 @@ def test_the_card_shows_the_figures_of_the_files(smoke, card):
     for fold in arm["folds"]:
         row = (f"{fold['n_val']}", f"{fold['plcc']:.5f}", f"{fold['srocc']:.4f}")
         assert f"{fold['held_out']} {' '.join(row)}" in card
+
+
+def test_the_card_sets_recipes_side_by_side_outside_the_corpus(hopeless, failed_card):
+    beyond = hopeless.json("evidence/beyond.json")
+    order = [beyond["shipped"], *sorted(set(beyond["recipes"]) - {beyond["shipped"]})]
+    arms = [beyond["recipes"][name]["arms"]["v3"] for name in order]
+    worst = [
+        max(w["difference"] for w in beyond["recipes"][name]["worst"]["v3"] if w["highest"] == 1)
+        for name in order
+    ]
+    assert "stress set, RMSE over all rows " + row(arm["stress"]["rmse"] for arm in arms) in (
+        failed_card
+    )
+    assert "99 % of changes are below " + row(arm["swap"]["p99"] for arm in arms) in failed_card
+    assert "worst frame found, features up to 1 " + row(worst, 1) in failed_card
+
+
+def row(values, digits=3) -> str:
+    return " ".join(f"{value:.{digits}f}" for value in values)
+
+
+def test_the_card_says_whether_the_codec_block_helps(hopeless, failed_card):
+    folds = hopeless.json("evidence/seeds.json")["folds"]
+    lift = seed_figures({"folds": folds})["lift"]["rmse"]
+    assert f"v3 is the better one in {lift['better']} of" in failed_card
 
 
 def test_the_card_identifies_model_corpus_and_run(smoke, card):

@@ -399,10 +399,14 @@ def shipped(name: str) -> dict:
     return read_json(folder / f"{name}.json", made_by=f"{REMEDY} and make release RUN=full")
 
 
-def test_what_is_stored_is_of_this_corpus_recipe_and_code():
+def test_nothing_else_is_stored():
     folder = ROOT / "data" / "evidence" / sha256_of(CORPUS)[:12]
-    assert [path.name for path in sorted(folder.iterdir())] == ["beyond.json"]
-    assert shipped("beyond")["stamps"] == {
+    assert [p.stem for p in sorted(folder.iterdir())] == ["ablation", "beyond", "seeds", "transfer"]
+
+
+@pytest.mark.parametrize("name", ["ablation", "beyond", "seeds", "transfer"])
+def test_what_is_stored_is_of_this_corpus_recipe_and_code(name):
+    assert shipped(name)["stamps"] == {
         "corpus_sha256": sha256_of(CORPUS),
         "recipe": recipe().as_dict(),
         "seed": 0,
@@ -414,6 +418,8 @@ def test_what_is_stored_is_of_this_corpus_recipe_and_code():
 def test_the_model_that_ships_is_of_that_recipe_and_seed():
     card = read_json(CARD, made_by="make release")
     assert card["recipe"] == recipe().as_dict() | {"seed": 0, "made_rows": 48_720}
+    own = pd.DataFrame(shipped("seeds")["folds"]).query("seed == 0 and arm == 'v3'")
+    assert card["loso_mean_plcc"] == pytest.approx(own["plcc"].mean(), abs=1e-12)
 
 
 def test_shipped_leave_one_source_out_keeps_its_limits():
@@ -435,3 +441,43 @@ def test_the_shipped_network_keeps_its_limits_outside_the_corpus():
     logs = sorted(log["rmse"]["v3"] for log in report["logs"])
     assert logs[len(logs) // 2] <= 0.03
     assert logs[-1] <= 0.1
+
+
+def test_shipped_seeds_keep_the_limits_on_seeds():
+    table = pd.DataFrame(shipped("seeds")["folds"]).query("arm == 'v3'")
+    means = table.groupby("seed")["plcc"].mean()
+    assert means.index.tolist() == [0, 1, 2, 3, 4]
+    assert table["plcc"].notna().all()
+    assert means.min() >= 0.95
+    assert np.ptp(means) <= 0.005
+    assert table.groupby("seed")["rmse"].mean().max() <= 0.05
+    assert table["rmse"].max() <= 0.12
+
+
+@pytest.mark.parametrize(
+    ("scheme", "rmse", "bias"),
+    [("leave one codec out", 0.05, 0.02), ("train on one codec", 0.05, 0.02)],
+)
+def test_shipped_transfer_keeps_its_limits(scheme, rmse, bias):
+    found = shipped("transfer")["headline"][scheme]
+    assert found["ours"]["rmse"] <= rmse
+    assert found["ours"]["abs_bias"] <= bias
+    # The reference was trained on the same rows, and errs by far more.
+    assert found["reference"]["rmse"] >= 10 * found["ours"]["rmse"]
+
+
+def test_shipped_ladders_fall_with_quality():
+    rise = shipped("transfer")["largest_rise"]
+    assert rise["ours, seen"] <= 0.05
+    assert rise["ours, unseen"] <= 0.05
+
+
+def test_shipped_ablation_starts_from_the_same_leave_one_source_out():
+    default = shipped("ablation")["rows"][0]
+    own = pd.DataFrame(shipped("seeds")["folds"]).query("seed == 0 and arm == 'v3'")
+    assert (default["choice"], default["name"]) == ("default", "as it ships")
+    # A model is the same in any batch, to the last bit; the rest is the file's rounding.
+    assert default["rmse"] == pytest.approx(own["rmse"].mean(), abs=1e-9)
+    assert default["plcc"] == pytest.approx(own["plcc"].mean(), abs=1e-9)
+    assert default["worst_plcc"] == pytest.approx(own["plcc"].min(), abs=1e-9)
+    assert shipped("ablation")["ceiling"]["max_abs"] < 1e-2

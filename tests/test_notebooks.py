@@ -251,7 +251,7 @@ def test_nbval_runs_the_executed_copies_again(checked):
 def test_03_alone_ends_with_an_error_when_the_gate_fails(hopeless, tmp_path, monkeypatch):
     run = RunDir(tmp_path / hopeless.path.name)
     run.path.mkdir()
-    for name in ("audit.json", "loso.json", "folds.parquet"):
+    for name in ("audit.json", "corpus.parquet", "loso.json", "folds.parquet", "networks.pt"):
         (run / name).write_bytes((hopeless.path / name).read_bytes())
     monkeypatch.chdir(ROOT)
     with pytest.raises(papermill.PapermillExecutionError, match="GateFailed") as stopped:

@@ -227,11 +227,16 @@ def test_a_notebook_has_one_parameters_cell(tags, tmp_path, monkeypatch):
 def test_a_run_that_passes_ends_with_0_and_says_where_to_look(smoke):
     assert smoke.code == 0, smoke.err
     figures = smoke.json("loso.json")["arms"]["v3"]["summary"]
-    lines = smoke.out.splitlines()[-4:]
+    stress = smoke.json("outside.json")["arms"]["v3"]["stress"]
+    adr = "PASSED" if smoke.json("gate.json")["adr_gate_passed"] else "FAILED"
+    lines = smoke.out.splitlines()[-5:]
     assert lines == [
-        "gate:  PASSED",
-        f"LOSO:  mean PLCC {figures['mean_plcc']:.5f}, worst PLCC {figures['min_plcc']:.5f} "
-        f"({figures['worst_source']}), mean RMSE {figures['mean_rmse']:.3f} VMAF points",
+        f"gate:  PASSED; ADR-0319's own recipe by ADR-0323's clauses: {adr}",
+        f"LOSO:  recipe taught, mean PLCC {figures['mean_plcc']:.5f}, worst PLCC "
+        f"{figures['min_plcc']:.5f} ({figures['worst_source']}), "
+        f"mean RMSE {figures['mean_rmse']:.3f} VMAF points",
+        f"stress set (9,288 frames that no encoder of the corpus made): RMSE {stress['rmse']:.3f}, "
+        f"worst cell {stress['worst_cell']['rmse']:.2f}",
         f"model: {smoke.path / 'model'}",
         f"open:  {smoke.page()}",
     ]

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from tiny import renamed, rows_of
 
 from fr_lib.audit import audit
-from fr_lib.corpus import load_corpus, write_table
-from fr_lib.synthetic import synthetic_table
+from fr_lib.corpus import load_corpus
 from fr_lib.twins import (
     duplicate_sources,
     nearness,
@@ -19,26 +19,6 @@ from fr_lib.twins import (
 )
 
 SHIPPED = Path(__file__).parent.parent / "data" / "corpus.jsonl.gz"
-
-
-@pytest.fixture
-def load(tmp_path):
-    """Turn rows into a corpus by way of a file."""
-
-    def through_file(table):
-        write_table(table, tmp_path / "rows.parquet")
-        return load_corpus(tmp_path / "rows.parquet")
-
-    return through_file
-
-
-def rows_of(encoders=("libx264",), qualities=(20, 40), sources=3, frames=4, seed=0):
-    return synthetic_table(encoders, qualities, sources, frames, seed)
-
-
-def renamed(table, *names):
-    """Give the made-up sources these names, in the order of the rows."""
-    return table.assign(src=table["src"].map(dict(zip(table["src"].unique(), names, strict=True))))
 
 
 def with_copy(table, share):
