@@ -24,6 +24,7 @@ from fr_lib.evidence import find
 from fr_lib.files import read_json
 from fr_lib.rundir import RunDir
 from fr_lib.schema import ADAPTERS, CANONICAL_6, ENCODER_VOCAB_V2, ENCODER_VOCAB_V3
+from fr_lib.tables import shipped_first
 
 ROOT = Path(__file__).resolve().parent.parent
 PUBLISHED = ROOT / "data" / "adr0323_published.json"
@@ -83,7 +84,7 @@ def _elsewhere(beyond: Mapping[str, Any] | None, arm: str = "v3") -> dict[str, A
         return None
     recipes = {}
     for name, found in beyond["recipes"].items():
-        logs = [log["rmse"][arm] for log in found["logs"]]
+        logs = [log["rmse"][arm] for log in found["logs"] if log["rmse"][arm] is not None]
         worst = {w["highest"]: w["difference"] for w in _ascending(found["worst"][arm])}
         recipes[name] = {
             "stress": found["arms"][arm]["stress"],
@@ -92,17 +93,15 @@ def _elsewhere(beyond: Mapping[str, Any] | None, arm: str = "v3") -> dict[str, A
             "log_worst": max(logs, default=None),
             "worst_frames": [worst[highest] for highest in sorted(worst)],
         }
-    shipped = beyond["shipped"]
     return {
-        "shipped": shipped,
-        "others": sorted(set(recipes) - {shipped}),
+        "order": shipped_first(beyond),
         "recipes": recipes,
-        "logs": beyond["recipes"][shipped]["logs"],
+        "logs": beyond["recipes"][beyond["shipped"]]["logs"],
     }
 
 
 def _ascending(frames: list[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    return sorted(frames, key=lambda frame: frame["difference"])
+    return sorted(frames, key=lambda frame: frame["difference"] or 0.0)
 
 
 def clip_figures(made: Mapping[str, Any] | None) -> dict[str, Any] | None:

@@ -379,7 +379,7 @@ def _twice_clause(audit: Mapping[str, Any], by_group: Mapping[str, Any] | None) 
 def _rival_clause(loso: Mapping[str, Any], arm: str) -> Clause:
     rival, own = loso["rival"], loso["arms"][arm]["summary"]["mean_rmse"]
     most = RIVAL_RATIO[rival["formula_teacher"]]
-    ratio = own / rival["rmse"] if own is not None and rival["rmse"] else math.nan
+    ratio = _measured(own) / rival["rmse"] if rival["rmse"] else math.nan
     below = _at_most(ratio, most) if rival["formula_teacher"] else ratio < most
     return Clause(
         "RMSE against a rival",
@@ -387,47 +387,53 @@ def _rival_clause(loso: Mapping[str, Any], arm: str) -> Clause:
         _finite(ratio),
         _limit(below),
         True,
-        f"mean RMSE of a {rival['name']} on the same folds: {rival['rmse']:.3f} VMAF points",
+        f"mean RMSE of a {rival['name']} on the same folds: {_shown(rival['rmse'], 3)} VMAF points",
         OURS,
     )
 
 
 def _outside_clauses(check: Mapping[str, Any], report: Mapping[str, Any]) -> list[Clause]:
-    swap, stress = report["swap"], report["stress"]
-    judged = (
-        (
-            "block swap, p99",
-            SWAP_P99,
-            swap["p99"],
-            f"features kept, codec block replaced: mean {swap['mean']:.3f}, most {swap['max']:.3f} "
-            "VMAF points",
-        ),
-        (
-            "stress set RMSE",
-            STRESS_RMSE,
-            stress["rmse"],
-            f"{stress['rows']:,} frames that no encoder of the corpus made, every trained slot; "
-            f"worst cell {stress['worst_cell']['rmse']:.2f} VMAF points",
-        ),
-    )
+    limits = {"block swap, p99": SWAP_P99, "stress set RMSE": STRESS_RMSE}
     if check["status"] != "measured":
         why = f"the teacher is no formula here: {check['reason']}"
         return [
             Clause(name, f"<= {most:g}", None, NOT_MEASURED, False, why, BEYOND)
-            for name, most, _, _ in judged
+            for name, most in limits.items()
         ]
+    swap, stress = report["swap"], report["stress"]
+    judged = {
+        "block swap, p99": (
+            swap["p99"],
+            f"features kept, codec block replaced: mean {_shown(swap['mean'], 3)}, most "
+            f"{_shown(swap['max'], 3)} VMAF points",
+        ),
+        "stress set RMSE": (
+            stress["rmse"],
+            f"{stress['rows']:,} frames that no encoder of the corpus made, every trained slot; "
+            f"worst cell {_shown(stress['worst_cell']['rmse'], 2)} VMAF points",
+        ),
+    }
     return [
         Clause(
             name,
-            f"<= {most:g}",
-            _finite(value),
-            _limit(_at_most(value, most)),
+            f"<= {limits[name]:g}",
+            _finite(_measured(value)),
+            _limit(_at_most(_measured(value), limits[name])),
             True,
             reason,
             BEYOND,
         )
-        for name, most, value, reason in judged
+        for name, (value, reason) in judged.items()
     ]
+
+
+def _measured(value: float | None) -> float:
+    """Return a figure of a run's file, where one that is not finite is null, as a number again."""
+    return math.nan if value is None else value
+
+
+def _shown(value: float | None, digits: int) -> str:
+    return f"{value:.{digits}f}" if math.isfinite(_measured(value)) else "not finite"
 
 
 # --- verdicts -------------------------------------------------------------------------------------

@@ -75,9 +75,8 @@ def draw_domain(rng: np.random.Generator, count: int, highest: float = HIGHEST) 
     )
     motion = np.where(rng.random(count) < 0.15, 0.0, motion)
     motion = np.where(rng.random(count) < 0.05, MOTION_MAX, motion)
-    rows = np.column_stack([ADM_LINE[0] + ADM_LINE[1] * vif.mean(axis=1) + off, vif, motion])
-    rows[:, :-1] = rows[:, :-1].clip(0.0, highest)
-    return rows
+    adm = ADM_LINE[0] + ADM_LINE[1] * vif.mean(axis=1) + off
+    return into_domain(np.column_stack([adm, vif, motion]), highest)
 
 
 def into_domain(features: np.ndarray, highest: float) -> np.ndarray:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from threadpoolctl import threadpool_limits
 
 from fr_lib.corpus import Corpus
 from fr_lib.errors import InputError, say
@@ -262,7 +263,9 @@ def worst_frame(
     """
     difference = np.abs(answer.ask(net, points) - truth)
     starts = points[np.argsort(-difference, kind="stable")[:STARTS]]
-    found, size = _ascend(net, answer, starts, highest)
+    # A few hundred rows a step: more threads than one wait for each other longer than they work.
+    with threadpool_limits(1):
+        found, size = _ascend(net, answer, starts, highest)
     worst = found[int(size.argmax())]
     predicted = float(answer.ask(net, worst[None])[0])
     vmaf = float(vmaf_from_features(worst[None])[0])

@@ -26,7 +26,7 @@ from matplotlib.ticker import (
 from fr_lib.errors import InputError, say
 from fr_lib.gate import LIFT_FLOOR
 from fr_lib.schema import encoder_index
-from fr_lib.tables import ARM_NAMES
+from fr_lib.tables import ARM_NAMES, shipped_first
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -856,13 +856,13 @@ def plot_outside(facts: Mapping[str, Any], groups: str, *, ax: Axes) -> Axes:
         (shipped, "v3", f"{shipped}, codec-aware (ships)"),
         (shipped, "v1", f"{shipped}, codec-blind"),
     ]
-    others = [name for name in facts["recipes"] if name != shipped]
-    series += [(name, "v3", f"{name}, codec-aware") for name in others]
+    series += [(name, "v3", f"{name}, codec-aware") for name in shipped_first(facts)[1:]]
     names = [g["name"] for g in facts["recipes"][shipped]["arms"]["v3"]["stress"][groups]]
     for (recipe, arm, label), (colour, marker) in zip(series, _OUTSIDE_STYLE, strict=False):
         found = facts["recipes"][recipe]["arms"][arm]["stress"][groups]
         ax.plot(
-            [max(g["rmse"], 1e-4) for g in found],
+            # Where it is not finite there is no mark.
+            [math.nan if g["rmse"] is None else max(g["rmse"], 1e-4) for g in found],
             range(len(names)),
             marker,
             color=colour,
@@ -873,7 +873,8 @@ def plot_outside(facts: Mapping[str, Any], groups: str, *, ax: Axes) -> Axes:
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     ax.xaxis.set_minor_formatter(NullFormatter())
     _frame(ax, "RMSE over slots and quality values (VMAF points)", "")
-    shown = [f"VMAF {n} to {n + _BIN}" if groups == "bins" else str(n) for n in names]
+    form = {"bins": lambda n: f"VMAF {n} to {n + _BIN}", "widths": lambda n: f"{n} pixels wide"}
+    shown = [form.get(groups, str)(n) for n in names]
     _list_rows(ax, shown, "")
     ax.legend(
         loc="lower center",

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from statistics import median
 from typing import Any
 
 import pandas as pd
 from pandas.io.formats.style import Styler
 
 from fr_lib.rundir import plain
+from fr_lib.schema import CANONICAL_6
 
 TEACHER_COLUMNS = ["src", "encoder", "preset", "quality", "n_rows", "max_abs_difference"]
 TWIN_COLUMNS = ["a", "b", "signs", "equal_rows", "common_rows"]
@@ -231,10 +233,15 @@ def _reports(facts: Mapping[str, Any], recipes: Sequence[str] = ()) -> list[tupl
     """Return (recipe, arm, report) of what chapter 07 measured, the shipped recipe first."""
     return [
         (name, arm, report)
-        for name, found in facts["recipes"].items()
+        for name in shipped_first(facts)
         if not recipes or name in recipes
-        for arm, report in found["arms"].items()
+        for arm, report in facts["recipes"][name]["arms"].items()
     ]
+
+
+def shipped_first(facts: Mapping[str, Any]) -> list[str]:
+    """Return the recipes of chapter 07: the one that ships, then the others by name."""
+    return sorted(facts["recipes"], key=lambda name: (name != facts["shipped"], name))
 
 
 def outside_table(facts: Mapping[str, Any]) -> pd.DataFrame:
@@ -286,28 +293,39 @@ def swap_table(facts: Mapping[str, Any]) -> pd.DataFrame:
 
 def worst_table(facts: Mapping[str, Any]) -> pd.DataFrame:
     """Return, per recipe and arm, the worst frame over all slots, once per end of the domain."""
-    rows = []
-    for name, found in facts["recipes"].items():
-        for arm, frames in found["worst"].items():
-            for highest in sorted({frame["highest"] for frame in frames}):
-                own = [frame for frame in frames if frame["highest"] == highest]
-                rows.append(_worst_row(name, arm, max(own, key=lambda f: f["difference"])))
-    return pd.DataFrame(rows)
+    return pd.DataFrame(
+        {
+            "recipe": name,
+            "arm": arm,
+            "features up to": f"{frame['highest']:g}",
+            "asked as": frame["answer"],
+            "error": text(frame["difference"], ".2f"),
+            "p99 of random points": text(frame["p99"], ".2f"),
+            "VMAF": text(frame["vmaf"], ".1f"),
+        }
+        for name, arm, frame in _worst_frames(facts)
+    )
 
 
-def _worst_row(name: str, arm: str, frame: Mapping[str, Any]) -> dict[str, str]:
-    return {
-        "recipe": name,
-        "arm": arm,
-        "features up to": f"{frame['highest']:g}",
-        "asked as": frame["answer"],
-        "error": text(frame["difference"], ".2f"),
-        "p99 of random points": text(frame["p99"], ".2f"),
-        "VMAF": text(frame["vmaf"], ".1f"),
-        "the frame (adm2, vif 0 to 3, motion2)": ", ".join(
-            f"{value:.3g}" for value in frame["features"].values()
-        ),
-    }
+def worst_features_table(facts: Mapping[str, Any]) -> pd.DataFrame:
+    """Return the features of the worst frames of the recipe that ships."""
+    return pd.DataFrame(
+        {"arm": arm, "up to": f"{frame['highest']:g}"}
+        | {feature: f"{frame['features'][feature]:.3g}" for feature in CANONICAL_6}
+        for name, arm, frame in _worst_frames(facts)
+        if name == facts["shipped"]
+    )
+
+
+def _worst_frames(facts: Mapping[str, Any]) -> list[tuple[str, str, Mapping[str, Any]]]:
+    """Return (recipe, arm, frame) with the largest difference, once per end of the domain."""
+    return [
+        (name, arm, max(own, key=lambda frame: frame["difference"] or 0.0))
+        for name in shipped_first(facts)
+        for arm, frames in facts["recipes"][name]["worst"].items()
+        for highest in sorted({frame["highest"] for frame in frames})
+        if (own := [frame for frame in frames if frame["highest"] == highest])
+    ]
 
 
 def domain_table(facts: Mapping[str, Any]) -> pd.DataFrame:
@@ -324,7 +342,7 @@ def domain_table(facts: Mapping[str, Any]) -> pd.DataFrame:
     )
 
 
-LOG_COLUMNS = ["log", "frames", "VMAF", "outside", "v1, blind", "v3, ships", "v3, adr0319"]
+LOG_COLUMNS = ["log", "frames", "VMAF", "outside", "v1", "v3", "adr0319 v3"]
 
 
 def logs_table(facts: Mapping[str, Any]) -> pd.DataFrame:
@@ -333,7 +351,7 @@ def logs_table(facts: Mapping[str, Any]) -> pd.DataFrame:
     adr = facts["recipes"]["adr0319"]["logs"]
     rows = [
         (
-            log["name"],
+            log["name"].removesuffix(".json"),
             f"{log['frames']:,}",
             text(log["vmaf"], ".2f"),
             text(log["share_outside"], ".0%"),
@@ -351,9 +369,8 @@ def logs_sentence(facts: Mapping[str, Any]) -> str:
     logs = facts["recipes"][facts["shipped"]]["logs"]
     if not logs:
         return "No logs were given when this was measured."
-    errors = sorted(log["rmse"]["v3"] for log in logs)
-    middle = errors[len(errors) // 2]
+    errors = [log["rmse"]["v3"] for log in logs]
     return (
-        f"Over {len(logs)} logs the network that ships errs by {middle:.3f} VMAF points in the "
-        f"middle and by {errors[-1]:.3f} at worst (RMSE of a log)."
+        f"Over {len(logs)} logs the network that ships errs by {median(errors):.3f} VMAF points in "
+        f"the median and by {max(errors):.3f} at worst (RMSE of a log)."
     )
