@@ -369,7 +369,9 @@ def logs_sentence(facts: Mapping[str, Any]) -> str:
     logs = facts["recipes"][facts["shipped"]]["logs"]
     if not logs:
         return "No logs were given when this was measured."
-    errors = [log["rmse"]["v3"] for log in logs]
+    errors = [log["rmse"]["v3"] for log in logs if log["rmse"]["v3"] is not None]
+    if not errors:
+        return "No answer of the network that ships is finite."
     return (
         f"Over {len(logs)} logs the network that ships errs by {median(errors):.3f} VMAF points in "
         f"the median and by {max(errors):.3f} at worst (RMSE of a log)."
