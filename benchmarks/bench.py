@@ -28,10 +28,9 @@ from fr_lib.errors import FrError, InputError, say
 if TYPE_CHECKING:
     import numpy as np
 
-    from fr_lib.batch import Job
     from fr_lib.corpus import Corpus
     from fr_lib.encode import Cell, CellStore
-    from fr_lib.recipe import Recipe
+    from fr_lib.train import Job, Recipe
 
 CORPUS = ROOT / "data" / "corpus.jsonl.gz"
 
@@ -108,14 +107,14 @@ class Setup:
 
     def recipe(self, epochs: int) -> Recipe:
         """Return the shipped recipe with another number of epochs."""
-        from fr_lib.recipe import Recipe
+        from fr_lib.train import Recipe
 
         return Recipe(epochs=epochs)
 
     def folds(self, seeds: Sequence[int] = (0,)) -> list[Job]:
         """Return the jobs of the shipping arm, one per held-out source and seed."""
-        from fr_lib.batch import Job
         from fr_lib.evaluate import ARMS, SHIPPED_ARM
+        from fr_lib.train import Job
 
         groups = self.corpus.groups()
         kept = [groups != name for name in self.corpus.sources()]
@@ -152,7 +151,7 @@ def textbook(setup: Setup, jobs: Sequence[Job], epochs: int, threads: int) -> No
     import torch
     from torch.utils.data import DataLoader, TensorDataset
 
-    from fr_lib.batch import N_FEATURES, Scaler, new_model
+    from fr_lib.train import N_FEATURES, Scaler, new_model
 
     recipe = setup.recipe(epochs)
     table, target = setup.inputs
@@ -280,9 +279,8 @@ def number_of_rows(setup: Setup) -> Section:
     import numpy as np
 
     from benchmarks.resample import resampled
-    from fr_lib.batch import Job
     from fr_lib.evaluate import ARMS, SHIPPED_ARM, input_table
-    from fr_lib.train import train_many
+    from fr_lib.train import Job, train_many
 
     models, largest = setup.scale.models_of_rows, max(setup.scale.training_rows)
     rows = []
@@ -352,10 +350,9 @@ def number_of_seeds(setup: Setup) -> Section:
 def loader_and_audit(setup: Setup) -> Section:
     """Measure reading and checking corpus files, and the audit."""
     from benchmarks.resample import as_file_rows, resampled
-    from fr_lib.audit import audit
-    from fr_lib.corpus import load_corpus, write_table
+    from fr_lib.corpus import audit_corpus, load_corpus, write_table
 
-    audit(setup.corpus)
+    audit_corpus(setup.corpus)
     scale, rows = setup.scale, []
     with tempfile.TemporaryDirectory() as folder:
         for count in scale.file_rows:
@@ -365,7 +362,7 @@ def loader_and_audit(setup: Setup) -> Section:
                 path = Path(folder, f"{count}{suffix}")
                 write_table(table, path)
                 calls[f"load {name}"] = partial(load_corpus, path)
-            calls["audit"] = partial(audit, load_corpus(path))
+            calls["audit"] = partial(audit_corpus, load_corpus(path))
             taken = medians(calls, scale.repeats)
             rows.append(
                 {"rows": count} | {f"{name}, rows/s": count / s for name, s in taken.items()}
@@ -390,9 +387,9 @@ def inference(setup: Setup) -> Section:
     """Measure onnxruntime on the shipped graph."""
     import numpy as np
 
-    from fr_lib.batch import Scaler
-    from fr_lib.export import open_session
+    from fr_lib.release import open_session
     from fr_lib.schema import MODEL_ID
+    from fr_lib.train import Scaler
 
     scale, corpus = setup.scale, setup.corpus
     path = ROOT / "model" / "tiny" / f"{MODEL_ID}.onnx"
@@ -485,8 +482,7 @@ class _Stamped:
 
 
 def _grid_row(cells: Sequence[Cell], workers: int, folder: Path, ffmpeg: str) -> dict[str, Any]:
-    from fr_lib.encode import make_corpus
-    from fr_lib.grid import on_cluster
+    from fr_lib.encode import make_corpus, on_cluster
 
     ready: list[float] = []
     stores: list[_Stamped] = []
@@ -587,9 +583,9 @@ def import_time(setup: Setup) -> Section:
         "python, nothing": ["-c", "pass"],
         "import fr_lib": ["-c", "import fr_lib"],
         "python -m fr_lib --help": ["-m", "fr_lib", "--help"],
-        "import fr_lib.corpus": ["-c", "import fr_lib.corpus"],
-        "import fr_lib.evaluate": ["-c", "import fr_lib.evaluate"],
-        "import fr_lib.train (torch)": ["-c", "import fr_lib.train"],
+        "import fr_lib.corpus.load": ["-c", "import fr_lib.corpus.load"],
+        "import fr_lib.evaluate.loso": ["-c", "import fr_lib.evaluate.loso"],
+        "import fr_lib.train.many (torch)": ["-c", "import fr_lib.train.many"],
     }
     calls: dict[str, Callable[[], object]] = {
         name: partial(

@@ -111,14 +111,12 @@ def write_large(path: Path, rows: int, sources: int) -> None:
 
 def leave_out(corpus: Corpus, arm: str, folds: int | None, family: Family) -> None:
     """Run LOSO with one epoch, all folds or the first few."""
-    from fr_lib.batch import Job
-    from fr_lib.evaluate import ARMS, input_table, loso
-    from fr_lib.recipe import Recipe
-    from fr_lib.train import train_many
+    from fr_lib.evaluate import ARMS, input_table, run_loso
+    from fr_lib.train import Job, Recipe, train_many
 
     recipe = Recipe(epochs=1)
     if folds is None:
-        loso(corpus, recipe, [0], [arm], device="cpu", progress=progress(family))
+        run_loso(corpus, recipe, [0], [arm], device="cpu", progress=progress(family))
         return
     groups = corpus.groups()
     jobs = [Job(groups != name, ARMS[arm], 0) for name in corpus.sources()[:folds]]
@@ -140,8 +138,7 @@ def progress(family: Family) -> Callable[[str, float], None]:
 
 def measure(args: argparse.Namespace, family: Family) -> Section:
     """Make, load, audit, leave out; return the figures."""
-    from fr_lib.audit import audit
-    from fr_lib.corpus import load_corpus
+    from fr_lib.corpus import audit_corpus, load_corpus
 
     steps = Steps(args.rows, family)
     with tempfile.TemporaryDirectory() as folder:
@@ -149,7 +146,7 @@ def measure(args: argparse.Namespace, family: Family) -> Section:
         steps("make the file", partial(write_large, path, args.rows, args.sources))
         size = path.stat().st_size / 2**20
         corpus = steps("load", partial(load_corpus, path))
-    steps("audit", partial(audit, corpus))
+    steps("audit", partial(audit_corpus, corpus))
     folds = args.sources if args.folds is None else args.folds
     what = f"LOSO, 1 epoch, arm {args.arm}, {folds} folds"
     if args.folds is not None:

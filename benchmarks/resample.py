@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
+from fr_lib.corpus import vmaf_from_features
 from fr_lib.schema import CANONICAL_6
-from fr_lib.teacher import vmaf_from_features
 
 # Relative noise on each feature, so that no two rows are equal and no two sources look like twins.
 JITTER = 2e-3

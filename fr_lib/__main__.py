@@ -17,8 +17,8 @@ MODEL_DIR = "model/tiny"
 
 
 def _run(args: argparse.Namespace) -> int:
-    from fr_lib.run import PROFILES, parse_settings, run_all, smoke_corpus
-    from fr_lib.rundir import RunDir
+    from fr_lib.pipeline import PROFILES, parse_settings, run_all, smoke_corpus
+    from fr_lib.runs import RunDir
 
     run = RunDir(args.run_dir or ("runs/smoke" if args.smoke else "runs/shipped"))
     settings = dict(PROFILES[args.profile]) | parse_settings(args.set)
@@ -47,7 +47,7 @@ def _corpus(args: argparse.Namespace) -> int:
     if args.workers is None and args.scheduler is None:
         work = work_here
     else:
-        from fr_lib.grid import on_cluster
+        from fr_lib.encode import on_cluster
 
         work = on_cluster(args.workers, args.scheduler)
     ffmpeg = args.ffmpeg or default_ffmpeg()
@@ -69,8 +69,15 @@ def _corpus(args: argparse.Namespace) -> int:
 
 
 def _stress(args: argparse.Namespace) -> int:
-    from fr_lib.encode import default_ffmpeg, ffmpeg_version, find_sources
-    from fr_lib.stress import clip_rate, make_stress, plan, write_stress_provenance
+    from fr_lib.encode import (
+        clip_rate,
+        default_ffmpeg,
+        ffmpeg_version,
+        find_sources,
+        make_stress,
+        plan,
+        write_stress_provenance,
+    )
 
     out = Path(args.out)
     if out.suffix != ".parquet":
@@ -99,9 +106,8 @@ def _portable(argument: str) -> str:
 
 
 def _release(args: argparse.Namespace) -> int:
-    from fr_lib.evidence import keep
-    from fr_lib.registry import publish, publish_formula
-    from fr_lib.rundir import RunDir
+    from fr_lib.release import publish, publish_formula
+    from fr_lib.runs import RunDir, keep
 
     run = RunDir(args.run_dir)
     print(publish(run / "model", args.model_dir))
@@ -112,7 +118,7 @@ def _release(args: argparse.Namespace) -> int:
 
 
 def _verify(args: argparse.Namespace) -> int:
-    from fr_lib.registry import verify
+    from fr_lib.release import verify
 
     problems = verify(args.model_dir)
     for problem in problems:
@@ -123,7 +129,7 @@ def _verify(args: argparse.Namespace) -> int:
 
 
 def _predict(args: argparse.Namespace) -> int:
-    from fr_lib.predict import Predictor, predict_logs
+    from fr_lib.release import Predictor, predict_logs
 
     predictor = Predictor.load(args.model_dir)
     asked = (args.encoder, args.quality, args.preset, args.frames)

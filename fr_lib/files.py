@@ -13,6 +13,9 @@ from typing import Any
 
 from fr_lib.errors import ArtefactError, say
 
+# The checkout: notebooks, pages and data lie beside the package.
+ROOT = Path(__file__).resolve().parent.parent
+
 
 @contextmanager
 def atomic_path(target: str | Path) -> Iterator[Path]:

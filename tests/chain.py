@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fr_lib.corpus import write_table
-from fr_lib.synthetic import PREFIX, synthetic_table
+from fr_lib.corpus import synthetic_table, write_table
+from fr_lib.corpus.synthetic import PREFIX
 
 ROOT = Path(__file__).resolve().parent.parent
 NVENC_ONLY = ROOT / "tests" / "data" / "nvenc_only.jsonl"

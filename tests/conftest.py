@@ -16,8 +16,8 @@ import pytest
 from chain import ROOT, Done, run_alone, run_hopeless, run_nbval, run_nvenc, run_smoke, tree
 
 from fr_lib.corpus import load_corpus, write_table
-from fr_lib.run import smoke_corpus
-from fr_lib.rundir import RunDir
+from fr_lib.pipeline import smoke_corpus
+from fr_lib.runs import RunDir
 
 
 @pytest.fixture

@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from fr_lib.export import export_onnx
 from fr_lib.files import write_json
-from fr_lib.model import FRRegressor, ShippedRegressor
-from fr_lib.registry import registry_row, sidecar, upsert_row
+from fr_lib.release.card import sidecar
+from fr_lib.release.onnx import export_onnx
+from fr_lib.release.registry import registry_row, upsert_row
 from fr_lib.schema import CANONICAL_6, ENCODER_VOCAB_V3, MODEL_ID, codec_block, trained_mask
+from fr_lib.train import FRRegressor, ShippedRegressor
 
 SLOTS = {"libx264": 700, "libsvtav1": 300}
 FEATURE_MEAN = [0.9, 0.5, 0.8, 0.9, 0.9, 6.0]

@@ -8,13 +8,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fr_lib import ablation as module
-from fr_lib.ablation import CHOICES, ablation, baselines, ceiling, label
-from fr_lib.corpus import Corpus, load_corpus, write_table
-from fr_lib.evaluate import bootstrap_interval, loso, summary
-from fr_lib.recipe import RECIPES, Recipe, recipe
+from fr_lib.corpus import Corpus, load_corpus, synthetic_table, write_table
+from fr_lib.evaluate import ablation as module
+from fr_lib.evaluate import run_ablation, run_loso
+from fr_lib.evaluate.ablation import CHOICES, baselines, ceiling, label
+from fr_lib.evaluate.loso import bootstrap_interval, summary
 from fr_lib.schema import CANONICAL_6
-from fr_lib.synthetic import synthetic_table
+from fr_lib.train import RECIPES, Recipe
+from fr_lib.train.recipe import named_recipe
 
 FAST = Recipe(name="test", hidden=8, lr=2e-2, epochs=2)
 # Two of the real choices; all of them take as long as all of the real ones.
@@ -39,7 +40,7 @@ def said() -> list[tuple[str, float]]:
 def result(corpus, said):
     with pytest.MonkeyPatch.context() as few:
         few.setattr(module, "CHOICES", FEW)
-        return ablation(corpus, FAST, 1, "cpu", lambda *state: said.append(state))
+        return run_ablation(corpus, FAST, 1, "cpu", lambda *state: said.append(state))
 
 
 def figures_of(folds: pd.DataFrame) -> list[float]:
@@ -73,8 +74,8 @@ def test_a_change_in_words(change, words):
 
 def test_every_choice_changes_the_default_and_has_a_name_of_its_own():
     changes = [change for alternatives in CHOICES.values() for change in alternatives]
-    variants = [replace(recipe(), **change) for change in changes]
-    assert recipe() not in variants
+    variants = [replace(named_recipe(), **change) for change in changes]
+    assert named_recipe() not in variants
     assert len({label(change) for change in changes}) == len(changes)
     # One at a time.
     assert {len(change) for change in changes} == {1}
@@ -113,7 +114,7 @@ def test_rows_stand_in_order_with_the_default_first(result):
 def test_a_row_is_loso_of_the_shipping_arm_with_that_change_alone(
     corpus, result, place, variant, norm
 ):
-    folds = loso(corpus, variant, [1], ["v3"], crf_norm=norm, device="cpu").of("v3")
+    folds = run_loso(corpus, variant, [1], ["v3"], crf_norm=norm, device="cpu").of("v3")
     row = result["rows"][place]
     assert [row[name] for name in FIGURES] == pytest.approx(figures_of(folds), rel=1e-6)
 

@@ -9,12 +9,8 @@ import pandas as pd
 import pytest
 from tiny import rows_of
 
-from fr_lib.audit import (
-    audit,
-    coverage_statement,
-    teacher_check,
-)
-from fr_lib.corpus import load_corpus, write_table
+from fr_lib.corpus import audit_corpus, load_corpus, write_table
+from fr_lib.corpus.audit import coverage_statement, teacher_check
 from fr_lib.files import json_text
 from fr_lib.schema import ADAPTERS, CANONICAL_6, ENCODER_VOCAB_V3
 
@@ -29,7 +25,7 @@ HARDWARE = [e for e in ENCODER_VOCAB_V3 if ADAPTERS[e].hardware]
 
 def test_report_of_the_nvenc_fixture():
     corpus = load_corpus(DATA / "nvenc_only.jsonl")
-    report = audit(corpus)
+    report = audit_corpus(corpus)
     json_text(report)
     assert set(report) == {
         "identity", "sources", "cells", "rows_per_slot", "trained_slots", "empty_slots", "families",
@@ -51,7 +47,7 @@ def test_report_of_the_nvenc_fixture():
 def test_cells_and_sources_hold_the_ranges_of_their_rows(load):
     table = rows_of(["libx264", "libvvenc"], [20, 30, 40])
     corpus = load(table)
-    report = audit(corpus)
+    report = audit_corpus(corpus)
     assert len(report["sources"]) == 3
     assert len(report["cells"]) == 6
     cell = report["cells"][0]
@@ -68,7 +64,7 @@ def test_coverage_matrix_names_gaps(load):
     table = rows_of(["libx264", "hevc_qsv"])
     one = table["src"].iloc[0]
     table = table[(table["src"] != one) | (table["encoder"] != "hevc_qsv")]
-    coverage = audit(load(table))["coverage"]
+    coverage = audit_corpus(load(table))["coverage"]
     assert coverage["encoders"] == list(ENCODER_VOCAB_V3)
     row = coverage["rows"][coverage["sources"].index(one)]
     assert (row[ENCODER_VOCAB_V3.index("libx264")], sum(row)) == (8, 8)
@@ -78,7 +74,7 @@ def test_coverage_matrix_names_gaps(load):
 def test_saturation_counts_exact_ends_alone(load):
     table = rows_of(sources=1, frames=4, qualities=[20])
     table["vmaf"] = [100.0, 99.999999, 0.0, 100.0]
-    assert audit(load(table))["saturation"] == {
+    assert audit_corpus(load(table))["saturation"] == {
         "n_at_0": 1,
         "n_at_100": 2,
         "share_at_0": 0.25,
@@ -87,7 +83,7 @@ def test_saturation_counts_exact_ends_alone(load):
 
 
 def test_constant_columns_of_one_encoder(load):
-    constant = {c["column"]: c["value"] for c in audit(load(rows_of()))["constant_columns"]}
+    constant = {c["column"]: c["value"] for c in audit_corpus(load(rows_of()))["constant_columns"]}
     assert "crf_norm" not in constant
     assert constant["encoder_onehot[libx264]"] == 1.0
     assert constant["encoder_onehot[libx265]"] == 0.0
@@ -98,7 +94,7 @@ def test_constant_columns_of_one_encoder(load):
 def test_dropped_rows_are_in_the_identity(load):
     table = rows_of()
     table.loc[3, "vmaf"] = 120.0
-    identity = audit(load(table))["identity"]
+    identity = audit_corpus(load(table))["identity"]
     assert identity["dropped"] == [{"reason": "target outside 0..100", "count": 1, "examples": [4]}]
     assert identity["n_rows_read"] - identity["n_rows_kept"] == 1
 
@@ -199,7 +195,7 @@ def test_pooled_rows_cannot_be_checked(tmp_path):
     table = means.rename(columns={n: f"{n}_mean" for n in CANONICAL_6}).reset_index()
     table = table.rename(columns={"cq": "crf", "vmaf": "vmaf_score"}).assign(schema_version=3)
     write_table(table, tmp_path / "pooled.jsonl")
-    report = audit(load_corpus(tmp_path / "pooled.jsonl"))
+    report = audit_corpus(load_corpus(tmp_path / "pooled.jsonl"))
     json_text(report)
     assert report["identity"]["shape"] == "encode"
     assert report["teacher_check"]["status"] == "not applicable"
@@ -211,7 +207,7 @@ def test_pooled_rows_cannot_be_checked(tmp_path):
 
 
 def test_the_shipped_corpus_is_clean():
-    report = audit(load_corpus(SHIPPED))
+    report = audit_corpus(load_corpus(SHIPPED))
     assert report["identity"]["dropped"] == []
     assert (report["teacher_check"]["n_disagree"], report["teacher_check"]["cells"]) == (0, [])
     assert report["duplicates"] == report["titles"] == []
@@ -224,7 +220,7 @@ def test_shifted_rows_and_a_copied_source_are_found_and_nothing_else(tmp_path):
     # Up or down, so that all stay within 0..100.
     rows.loc[shifted, "vmaf"] += np.where(rows.loc[shifted, "vmaf"] < 50, 0.5, -0.5)
     write_table(pd.concat([rows, copy], ignore_index=True), tmp_path / "spoilt.jsonl.gz")
-    report = audit(load_corpus(tmp_path / "spoilt.jsonl.gz"))
+    report = audit_corpus(load_corpus(tmp_path / "spoilt.jsonl.gz"))
 
     assert report["identity"]["dropped"] == []
     check = report["teacher_check"]
@@ -253,7 +249,7 @@ def test_a_source_copied_under_the_name_of_its_file_is_found_by_rows_and_name(tm
     rows["src"] = rows["src"].replace("BigBuckBunny", "BBB")
     copy = rows[rows["src"] == "BBB"].assign(src="BBB.yuv")
     write_table(pd.concat([rows, copy], ignore_index=True), tmp_path / "twice.jsonl.gz")
-    report = audit(load_corpus(tmp_path / "twice.jsonl.gz"))
+    report = audit_corpus(load_corpus(tmp_path / "twice.jsonl.gz"))
     assert report["duplicates"] == [
         {"a": "BBB", "b": "BBB.yuv", "signs": ["rows", "motion", "frames", "name"]}
         | {"equal_rows": len(copy), "common_rows": len(copy)}

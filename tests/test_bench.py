@@ -14,8 +14,7 @@ from chain import python
 from benchmarks import bench, large, report
 from benchmarks.bench import SECTIONS, chosen
 from benchmarks.resample import as_file_rows, resampled
-from fr_lib.audit import audit
-from fr_lib.corpus import load_corpus, write_table
+from fr_lib.corpus import audit_corpus, load_corpus, write_table
 from fr_lib.errors import ArtefactError, InputError
 from fr_lib.schema import CANONICAL_6
 
@@ -179,7 +178,7 @@ def test_resampled_rows_pass_every_check(shipped, tmp_path):
     assert len(corpus.table) == 1_001
     assert corpus.dropped == []
     assert corpus.table["src"].value_counts().tolist() == [251, 250, 250, 250]
-    facts = audit(corpus)
+    facts = audit_corpus(corpus)
     assert facts["teacher_check"]["n_disagree"] == 0
     assert facts["duplicates"] == []
     assert len(set(facts["source_groups"].values())) == 4

@@ -12,8 +12,11 @@ import nbformat
 import pytest
 from chain import NVENC_ONLY, Done
 
-from fr_lib.book import (
-    build_book,
+from fr_lib.corpus import load_corpus
+from fr_lib.errors import ArtefactError
+from fr_lib.pipeline import EVIDENCE, NOTEBOOKS
+from fr_lib.report import build_book
+from fr_lib.report.book import (
     clip_figures,
     number,
     page_values,
@@ -22,10 +25,7 @@ from fr_lib.book import (
     stage_book,
     thousands,
 )
-from fr_lib.corpus import load_corpus
-from fr_lib.errors import ArtefactError
-from fr_lib.run import EVIDENCE, NOTEBOOKS
-from fr_lib.rundir import RunDir
+from fr_lib.runs import RunDir
 from fr_lib.schema import ENCODER_VOCAB_V3
 
 # Jupyter's own packages warn of each other's future; nothing of ours may.

@@ -21,18 +21,19 @@ import psutil
 import pytest
 from distributed import Client, LocalCluster
 
-from fr_lib import grid
 from fr_lib.corpus import read_table
 from fr_lib.encode import (
-    CELL_KEY,
     build_grid,
     default_ffmpeg,
     ffmpeg_version,
     find_sources,
+    grid,
     make_corpus,
+    on_cluster,
 )
+from fr_lib.encode.grid import look_around, refuse_unfit
+from fr_lib.encode.store import CELL_KEY
 from fr_lib.errors import EncodeError, InputError
-from fr_lib.grid import look_around, on_cluster, refuse_unfit
 
 FFMPEG = default_ffmpeg()
 FRAMES = 8
@@ -279,12 +280,12 @@ def test_a_worker_without_this_package_is_named(clips, cluster, client, tmp_path
     def recall(name: str) -> None:
         del sys.modules[name]
 
-    client.run(forget, "fr_lib.grid", workers=[odd])
+    client.run(forget, "fr_lib.encode.grid", workers=[odd])
     try:
         with pytest.raises(InputError, match=f"^{odd}: cannot run fr_lib "):
             make_corpus(grid_of(clips[0]), tmp_path / "c.jsonl", FFMPEG, quiet, on(cluster))
     finally:
-        client.run(recall, "fr_lib.grid", workers=[odd])
+        client.run(recall, "fr_lib.encode.grid", workers=[odd])
 
 
 # --- schedulers -----------------------------------------------------------------------------------

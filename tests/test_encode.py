@@ -14,28 +14,24 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fr_lib.corpus import load_corpus, read_table, write_table
+from fr_lib.corpus import load_corpus, read_table, vmaf_from_features, write_table
 from fr_lib.encode import (
     CellStore,
-    Raster,
-    Source,
     build_grid,
-    check_alignment,
-    decode_y4m,
     default_ffmpeg,
     ffmpeg_version,
     find_sources,
     make_corpus,
-    per_encoder,
-    probe_encoder,
-    run_cell,
     usable_encoders,
     write_provenance,
 )
+from fr_lib.encode.cell import run_cell
+from fr_lib.encode.clips import Raster, Source, check_alignment, decode_y4m
+from fr_lib.encode.ffmpeg import probe_encoder
+from fr_lib.encode.store import per_encoder
 from fr_lib.errors import ArtefactError, EncodeError, InputError
 from fr_lib.files import sha256_of, write_json
 from fr_lib.schema import CANONICAL_6
-from fr_lib.teacher import vmaf_from_features
 
 FFMPEG = default_ffmpeg()
 FRAMES = 14

@@ -14,27 +14,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import pearsonr, spearmanr
 
-from fr_lib.corpus import Corpus, load_corpus, write_table
+from fr_lib.corpus import Corpus, load_corpus, synthetic_table, write_table
 from fr_lib.errors import InputError
-from fr_lib.evaluate import (
-    ARMS,
+from fr_lib.evaluate import ARMS, input_table, joined, run_loso, worst_frames
+from fr_lib.evaluate.loso import (
     bootstrap_interval,
     by_title,
     calibration,
-    input_table,
-    joined,
-    loso,
     loso_report,
     metrics,
     paired_difference,
     refit,
     summary,
-    worst_frames,
 )
-from fr_lib.export import export_onnx, open_session
-from fr_lib.recipe import Recipe
+from fr_lib.release import open_session
+from fr_lib.release.onnx import export_onnx
 from fr_lib.schema import CANONICAL_6, ENCODER_VOCAB_V3, codec_block
-from fr_lib.synthetic import synthetic_table
+from fr_lib.train import Recipe
 
 FAST = Recipe(name="test", hidden=16, lr=5e-3, epochs=3)
 SIXTEEN_ROWS = Path(__file__).parent / "data" / "sixteen_rows.jsonl"
@@ -50,7 +46,7 @@ def corpus(tmp_path_factory) -> Corpus:
 
 @pytest.fixture(scope="module")
 def result(corpus):
-    return loso(corpus, FAST, seeds=(0, 1), device="cpu")
+    return run_loso(corpus, FAST, seeds=(0, 1), device="cpu")
 
 
 # --- metrics --------------------------------------------------------------------------------------
@@ -156,7 +152,7 @@ def test_a_held_out_source_never_trains_its_own_fold(corpus):
     own = corpus.table["src"] == corpus.sources()[0]
     poisoned = replace(corpus, table=corpus.table.assign(vmaf=corpus.table["vmaf"].mask(own, 50)))
     before, after = (
-        loso(c, FAST, arms=["v3"], device="cpu").oof["pred_v3"] for c in (corpus, poisoned)
+        run_loso(c, FAST, arms=["v3"], device="cpu").oof["pred_v3"] for c in (corpus, poisoned)
     )
     assert (before[own] == after[own]).all()
     assert (before[~own] != after[~own]).mean() > 0.9
@@ -166,11 +162,11 @@ def test_groups_keep_clips_of_one_title_together(corpus):
     sources = corpus.sources()
     title = {sources[0]: "A", sources[1]: "A", sources[2]: "B", sources[3]: "B"}
     groups = corpus.table["src"].map(title).to_numpy(object)
-    folds = loso(corpus, FAST, arms=["v1"], groups=groups, device="cpu").folds
+    folds = run_loso(corpus, FAST, arms=["v1"], groups=groups, device="cpu").folds
     assert folds["held_out"].tolist() == ["A", "B"]
     assert folds["n_train"].tolist() == folds["n_val"].tolist() == [96, 96]
     with pytest.raises(InputError, match="groups: 5; allowed: 192"):
-        loso(corpus, FAST, groups=groups[:5])
+        run_loso(corpus, FAST, groups=groups[:5])
 
 
 def only(corpus: Corpus, count: int) -> Corpus:
@@ -179,17 +175,17 @@ def only(corpus: Corpus, count: int) -> Corpus:
 
 
 def test_two_sources_are_enough_for_loso_and_one_is_not(corpus):
-    assert len(loso(only(corpus, 2), FAST, arms=["v1"], device="cpu").folds) == 2
+    assert len(run_loso(only(corpus, 2), FAST, arms=["v1"], device="cpu").folds) == 2
     with pytest.raises(InputError, match="1 source; allowed: 2 or more"):
-        loso(only(corpus, 1), FAST)
+        run_loso(only(corpus, 1), FAST)
 
 
 def test_unknown_arms_and_impossible_seeds_are_refused(corpus):
     with pytest.raises(InputError, match="arms: v0, v4"):
-        loso(corpus, FAST, arms=["v4", "v3", "v0"])
+        run_loso(corpus, FAST, arms=["v4", "v3", "v0"])
     for seeds in ([], range(0), [3, -1]):
         with pytest.raises(InputError, match="seeds: "):
-            loso(corpus, FAST, seeds=seeds)
+            run_loso(corpus, FAST, seeds=seeds)
 
 
 def test_input_table_holds_both_blocks(corpus):
@@ -311,7 +307,7 @@ def test_report(result, corpus):
 
 
 def predictions(corpus: Corpus, crf_norm: str, arm: str = "v3") -> pd.Series:
-    return loso(corpus, FAST, arms=[arm], crf_norm=crf_norm, device="cpu").oof[f"pred_{arm}"]
+    return run_loso(corpus, FAST, arms=[arm], crf_norm=crf_norm, device="cpu").oof[f"pred_{arm}"]
 
 
 def with_quality(corpus: Corpus, change) -> Corpus:
@@ -412,7 +408,7 @@ def test_by_title_is_loso_of_titles(corpus):
     titles = {a: "A", b: "A", c: "B", d: "C"}
     found = by_title(corpus, titles, FAST, seed=1, device="cpu")
     groups = corpus.table["src"].map(titles).to_numpy(object)
-    folds = loso(corpus, FAST, [1], ["v3"], groups, device="cpu").folds
+    folds = run_loso(corpus, FAST, [1], ["v3"], groups, device="cpu").folds
     assert found == {"titles": 3, "summary": summary(folds)}
     assert found["summary"]["worst_source"] in "ABC"
 

@@ -11,37 +11,29 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from fr_lib import evidence as module
-from fr_lib.audit import audit
-from fr_lib.book import page_values, stage_book
-from fr_lib.corpus import load_corpus, write_table
-from fr_lib.errors import ArtefactError
-from fr_lib.evaluate import loso, loso_report
-from fr_lib.evidence import (
-    CODE,
-    REMEDY,
-    code_sha256,
-    evidence,
-    find,
-    keep,
-    record,
-    seed_folds,
-    stamps,
-    stored,
-    why_missing,
+from fr_lib.corpus import (
+    STRESS_SET,
+    audit_corpus,
+    load_corpus,
+    read_stress,
+    synthetic_table,
+    write_table,
 )
+from fr_lib.errors import ArtefactError
+from fr_lib.evaluate import run_loso, shipped_report
+from fr_lib.evaluate.gate import evaluate_gate, verdict
+from fr_lib.evaluate.loso import loso_report
+from fr_lib.evaluate.rivals import rival
 from fr_lib.files import json_text, read_json, sha256_of, write_json
-from fr_lib.gate import evaluate_gate, verdict
-from fr_lib.networks import save_networks
-from fr_lib.outside import shipped_report
-from fr_lib.recipe import RECIPES, Recipe, recipe
-from fr_lib.rivals import rival
-from fr_lib.run import EVIDENCE, NOTEBOOKS
-from fr_lib.rundir import RunDir
+from fr_lib.pipeline import EVIDENCE, NOTEBOOKS
+from fr_lib.release import ship_model
+from fr_lib.report.book import page_values, stage_book
+from fr_lib.runs import RunDir, find, get_evidence, keep, save_networks, seed_folds, why_missing
+from fr_lib.runs import evidence as module
+from fr_lib.runs.evidence import CODE, REMEDY, code_sha256, record, stamps, stored
 from fr_lib.schema import MODEL_ID
-from fr_lib.ship import ship
-from fr_lib.stress_set import STRESS_SET, read_stress
-from fr_lib.synthetic import synthetic_table
+from fr_lib.train import RECIPES, Recipe
+from fr_lib.train.recipe import named_recipe
 
 ROOT = Path(__file__).resolve().parent.parent
 FAST = Recipe(name="test", hidden=8, lr=2e-2, epochs=2)
@@ -68,8 +60,8 @@ def made(tmp_path_factory) -> Path:
     corpus = load_corpus(base / "c.jsonl")
     run = RunDir(base / "r")
     run.begin(corpus)
-    facts = run.write("audit.json", audit(corpus) | {"provenance": None})
-    result = loso(corpus, FAST, device="cpu", final=True)
+    facts = run.write("audit.json", audit_corpus(corpus) | {"provenance": None})
+    result = run_loso(corpus, FAST, device="cpu", final=True)
     run.write_table("folds.parquet", result.folds)
     run.write_table("oof.parquet", result.oof)
     beside = {"by_title": None, "adr0319": None, "recipe_refused": None, "rival": rival(corpus)}
@@ -78,7 +70,7 @@ def made(tmp_path_factory) -> Path:
     run.write("outside.json", shipped_report(result.final, corpus, read_stress()))
     clauses = evaluate_gate(result.folds, facts["trained_slots"], None)
     run.write("gate.json", verdict(clauses, []))
-    ship(run)
+    ship_model(run)
     for name in ("coverage", "ladders"):
         run.save_figure(Figure(), name)
     (run / "notebooks").mkdir()
@@ -230,27 +222,27 @@ def test_a_stale_result_of_the_run_does_not_hide_a_stored_one(run):
 
 
 def test_measured_evidence_is_recorded(run):
-    data = evidence(run, "transfer", lambda: {"x": 1})
+    data = get_evidence(run, "transfer", lambda: {"x": 1})
     assert data == {"x": 1, "stamps": stamps(run)}
-    assert evidence(run, "transfer", None) == data
+    assert get_evidence(run, "transfer", None) == data
 
 
 def test_measuring_again_replaces_what_was_there(run):
-    evidence(run, "transfer", lambda: {"x": 1})
-    assert evidence(run, "transfer", lambda: {"x": 2})["x"] == 2
+    get_evidence(run, "transfer", lambda: {"x": 1})
+    assert get_evidence(run, "transfer", lambda: {"x": 2})["x"] == 2
     assert find(run, "transfer")["x"] == 2
 
 
 def test_evidence_that_is_missing_or_stale_is_refused_with_the_remedy(run):
     with pytest.raises(ArtefactError, match="transfer: not measured for this corpus; ") as missing:
-        evidence(run, "transfer", None)
+        get_evidence(run, "transfer", None)
     assert REMEDY in str(missing.value)
     record(run, "transfer", TRANSFER)
     keep(run)
     for path in (run / "evidence", stored(run)):
         restamp(path / "transfer.json", code_sha256="0" * 64)
     with pytest.raises(ArtefactError, match="transfer: stored results are of another code; "):
-        evidence(run, "transfer", None)
+        get_evidence(run, "transfer", None)
 
 
 # --- several seeds --------------------------------------------------------------------------------
@@ -408,7 +400,7 @@ def test_nothing_else_is_stored():
 def test_what_is_stored_is_of_this_corpus_recipe_and_code(name):
     assert shipped(name)["stamps"] == {
         "corpus_sha256": sha256_of(CORPUS),
-        "recipe": recipe().as_dict(),
+        "recipe": named_recipe().as_dict(),
         "seed": 0,
         "code_sha256": code_sha256(),
         "stress_sha256": sha256_of(STRESS_SET),
@@ -417,7 +409,7 @@ def test_what_is_stored_is_of_this_corpus_recipe_and_code(name):
 
 def test_the_model_that_ships_is_of_that_recipe_and_seed():
     card = read_json(CARD, made_by="make release")
-    assert card["recipe"] == recipe().as_dict() | {"seed": 0, "made_rows": 48_720}
+    assert card["recipe"] == named_recipe().as_dict() | {"seed": 0, "made_rows": 48_720}
     own = pd.DataFrame(shipped("seeds")["folds"]).query("seed == 0 and arm == 'v3'")
     assert card["loso_mean_plcc"] == pytest.approx(own["plcc"].mean(), abs=1e-12)
 

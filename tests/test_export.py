@@ -14,10 +14,11 @@ from modelkit import make_model, random_rows
 from onnx import TensorProto, helper, numpy_helper
 
 from fr_lib.errors import ArtefactError
-from fr_lib.export import ALLOWED_OPS, INPUTS, check_onnx, export_onnx, open_session, parity
 from fr_lib.files import sha256_of
-from fr_lib.model import FRRegressor, ShippedRegressor
+from fr_lib.release import open_session
+from fr_lib.release.onnx import ALLOWED_OPS, INPUTS, check_onnx, export_onnx, parity
 from fr_lib.schema import codec_block
+from fr_lib.train import FRRegressor, ShippedRegressor
 
 HERE = Path(__file__).parent
 
@@ -125,7 +126,7 @@ def test_equal_weights_give_equal_bytes_in_another_process(exported, tmp_path):
     code = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
         "from modelkit import make_model\n"
-        "from fr_lib.export import export_onnx\n"
+        "from fr_lib.release.onnx import export_onnx\n"
         "export_onnx(make_model(), sys.argv[2])\n"
     )
     other = tmp_path / "another name.onnx"

@@ -12,10 +12,11 @@ import pandas as pd
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from fr_lib.corpus import MODEL_FILE, svr_parameters, vmaf_from_features
 from fr_lib.errors import ArtefactError
-from fr_lib.export import ALLOWED_OPS, open_session
 from fr_lib.files import sha256_of
-from fr_lib.formula import (
+from fr_lib.release import open_session
+from fr_lib.release.formula import (
     FORMULA_ATOL,
     OPS,
     check_formula,
@@ -23,8 +24,8 @@ from fr_lib.formula import (
     export_formula,
     formula_card,
 )
+from fr_lib.release.onnx import ALLOWED_OPS
 from fr_lib.schema import CANONICAL_6
-from fr_lib.teacher import MODEL_FILE, svr_parameters, vmaf_from_features
 
 ROOT = Path(__file__).resolve().parent.parent
 PERFECT = [1.0, 1.0, 1.0, 1.0, 1.0, 0.0]
@@ -125,7 +126,9 @@ def test_facts_and_ports(tmp_path):
 
 
 def test_the_bytes_are_the_same_in_another_process(exported, tmp_path):
-    code = "import sys; from fr_lib.formula import export_formula; export_formula(sys.argv[1])"
+    code = (
+        "import sys; from fr_lib.release.formula import export_formula; export_formula(sys.argv[1])"
+    )
     other = tmp_path / "other.onnx"
     subprocess.run([sys.executable, "-c", code, str(other)], check=True, cwd=ROOT)
     assert other.read_bytes() == exported.read_bytes()

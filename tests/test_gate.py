@@ -9,13 +9,9 @@ import pandas as pd
 import pytest
 
 from fr_lib.errors import GateFailed, InputError
-from fr_lib.files import json_text
-from fr_lib.gate import (
-    FAIL,
-    NOT_MEASURED,
-    PASS,
+from fr_lib.evaluate.clauses import FAIL, NOT_MEASURED, PASS, Clause
+from fr_lib.evaluate.gate import (
     V2_REFERENCE,
-    Clause,
     evaluate_gate,
     failed_clauses,
     passed,
@@ -24,6 +20,7 @@ from fr_lib.gate import (
     statement,
     verdict,
 )
+from fr_lib.files import json_text
 
 NAMES = ["Alpha", "Bravo", "Charlie"]
 FOUR_FAMILIES = ["libx264", "libx265", "libsvtav1", "libvvenc"]

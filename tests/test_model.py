@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from fr_lib.model import FRRegressor, ShippedRegressor
 from fr_lib.schema import ENCODER_VOCAB_V3, codec_block, trained_mask
+from fr_lib.train import FRRegressor, ShippedRegressor
 
 TRAINED = {"libx264": 100, "libvvenc": 40}
 

@@ -13,8 +13,8 @@ import pytest
 from chain import NOTEBOOKS, ROOT
 
 from fr_lib.files import read_json, sha256_of
-from fr_lib.run import EVIDENCE
-from fr_lib.rundir import RunDir
+from fr_lib.pipeline import EVIDENCE
+from fr_lib.runs import RunDir
 
 # Jupyter's own packages warn of each other's future; nothing of ours may.
 pytestmark = pytest.mark.filterwarnings("ignore:::(nbformat|papermill|nbclient|jupyter_).*")

@@ -16,15 +16,19 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from fr_lib import tables
-from fr_lib.batch import Scaler, Trained
-from fr_lib.corpus import Corpus, load_corpus, write_table
+from fr_lib.corpus import (
+    Corpus,
+    load_corpus,
+    read_log,
+    read_stress,
+    synthetic_table,
+    vmaf_from_features,
+    write_table,
+)
+from fr_lib.corpus.stress_set import COLUMNS
 from fr_lib.errors import ArtefactError, InputError
-from fr_lib.evaluate import ARMS
-from fr_lib.files import json_text, sha256_of
-from fr_lib.logs import read_log
-from fr_lib.made import HIGHEST, MOTION_MAX, draw_domain, into_domain
-from fr_lib.outside import (
+from fr_lib.evaluate import ARMS, shipped_report
+from fr_lib.evaluate.outside import (
     QUALITIES,
     SWAP_ROWS,
     Answer,
@@ -35,19 +39,18 @@ from fr_lib.outside import (
     legal_blocks,
     logs_report,
     read_logs,
-    shipped_report,
     stress_report,
     swap_report,
     trained_encoders,
     worst_frame,
     worst_frames_report,
 )
-from fr_lib.plots import plot_outside
-from fr_lib.rundir import plain
+from fr_lib.files import json_text, sha256_of
+from fr_lib.report import tables
+from fr_lib.report.plots.recipes import plot_outside
+from fr_lib.runs import plain
 from fr_lib.schema import ADAPTERS, CANONICAL_6, ENCODER_VOCAB_V3, codec_block
-from fr_lib.stress_set import COLUMNS, read_stress
-from fr_lib.synthetic import synthetic_table
-from fr_lib.teacher import vmaf_from_features
+from fr_lib.train import HIGHEST, MOTION_MAX, Scaler, Trained, draw_domain, into_domain
 
 matplotlib.use("Agg")
 FEATURES = list(CANONICAL_6)

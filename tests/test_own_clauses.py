@@ -10,29 +10,30 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fr_lib.audit import audit
-from fr_lib.corpus import Corpus, load_corpus, write_table
+from fr_lib.corpus import (
+    Corpus,
+    audit_corpus,
+    load_corpus,
+    synthetic_table,
+    vmaf_from_features,
+    write_table,
+)
 from fr_lib.errors import GateFailed
-from fr_lib.files import json_text
-from fr_lib.gate import (
-    FAIL,
-    NOT_MEASURED,
-    PASS,
-    Clause,
+from fr_lib.evaluate.clauses import FAIL, NOT_MEASURED, PASS, Clause
+from fr_lib.evaluate.gate import (
     adr_clauses,
     adr_statement,
     failed_clauses,
-    own_clauses,
     passed,
     require_pass,
     statement,
     verdict,
 )
-from fr_lib.rivals import formula, leave_one_out, map_of_v061, mean_of_rows, rival
-from fr_lib.rundir import plain
+from fr_lib.evaluate.own import own_clauses
+from fr_lib.evaluate.rivals import formula, leave_one_out, map_of_v061, mean_of_rows, rival
+from fr_lib.files import json_text
+from fr_lib.runs import plain
 from fr_lib.schema import CANONICAL_6
-from fr_lib.synthetic import synthetic_table
-from fr_lib.teacher import vmaf_from_features
 
 # Just beyond a limit, by less than any published figure shows.
 LESS = 1e-9
@@ -62,12 +63,12 @@ def corpus_of(table: pd.DataFrame, folder) -> Corpus:
 @pytest.fixture
 def audited(tmp_path):
     """Turn rows into what stands in ``audit.json``."""
-    return lambda table: plain(audit(corpus_of(table, tmp_path)))
+    return lambda table: plain(audit_corpus(corpus_of(table, tmp_path)))
 
 
 @pytest.fixture(scope="module")
 def clean(tmp_path_factory) -> dict:
-    return plain(audit(corpus_of(rows_of(), tmp_path_factory.mktemp("clean"))))
+    return plain(audit_corpus(corpus_of(rows_of(), tmp_path_factory.mktemp("clean"))))
 
 
 def loso_of(own=1.0, rmse=4.0, ours=True, by_title=None) -> dict:
@@ -143,7 +144,7 @@ def of_another_teacher(folder) -> Corpus:
     ],
 )
 def test_where_the_teacher_is_no_formula_three_clauses_are_not_measured(tmp_path, make, why):
-    facts = plain(audit(make(tmp_path)))
+    facts = plain(audit_corpus(make(tmp_path)))
     clauses = clauses_of(facts, outside=outside_of(p99=9.0, rmse=9.0))
     for name in (TEACHER, SWAP, STRESS):
         clause = clauses[name]
@@ -212,7 +213,7 @@ def by_title(mean: float | None, worst: float | None) -> dict:
 def related(tmp_path_factory) -> dict:
     """Four sources, two of which are parts of one title."""
     table = named("ElFuente1", "ElFuente2", "Tennis", "Seeking")
-    return plain(audit(corpus_of(table, tmp_path_factory.mktemp("related"))))
+    return plain(audit_corpus(corpus_of(table, tmp_path_factory.mktemp("related"))))
 
 
 def test_sources_of_their_own_pass_whatever_their_number(audited):

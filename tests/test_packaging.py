@@ -194,31 +194,7 @@ def test_commands_in_the_documents_and_the_makefile_exist():
     assert {command for command in named if not re.search(rf"\b{command}\b", known)} == set()
 
 
-# --- modules
-
-
-def module_table() -> list[str]:
-    """Return the modules of the table in CONTRIBUTING, top to bottom."""
-    page = (ROOT / "docs" / "CONTRIBUTING.md").read_text()
-    section = page.split("## Modules", 1)[1].split("\n## ", 1)[0]
-    return re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)
-
-
-def test_the_table_of_modules_is_complete():
-    files = sorted(p.stem for p in PACKAGE.glob("*.py") if p.stem != "__init__")
-    assert sorted(module_table()) == files
-
-
-def test_a_module_imports_only_those_above_it():
-    table = module_table()
-    wrong = []
-    for path in PACKAGE.glob("*.py"):
-        above = table[: table.index(path.stem)] if path.stem in table else []
-        for name in imports(path):
-            parts = name.split(".")
-            if parts[0] == "fr_lib" and len(parts) == 2 and (PACKAGE / f"{parts[1]}.py").exists():
-                wrong += [f"{path.stem} imports {parts[1]}"] * (parts[1] not in above)
-    assert not wrong
+# --- imports
 
 
 HEAVY = ("torch", "pandas", "matplotlib", "sklearn", "onnxruntime", "pandera", "papermill")

@@ -12,13 +12,13 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 
-from fr_lib import plots
+from fr_lib.corpus import synthetic_table
 from fr_lib.errors import InputError
-from fr_lib.evaluate import metrics, paired_difference
-from fr_lib.gate import LIFT_FLOOR
+from fr_lib.evaluate import LIFT_FLOOR
+from fr_lib.evaluate.loso import metrics, paired_difference
+from fr_lib.report import plots
+from fr_lib.report.tables import ARM_NAMES
 from fr_lib.schema import ADAPTERS, ENCODER_VOCAB_V3
-from fr_lib.synthetic import synthetic_table
-from fr_lib.tables import ARM_NAMES
 
 matplotlib.use("Agg")
 TWO = ["libx264", "libsvtav1"]

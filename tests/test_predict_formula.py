@@ -11,14 +11,13 @@ import pytest
 from modelkit import DOMAIN, FEATURE_MEAN, FEATURE_STD, make_folder
 
 from fr_lib.__main__ import main
+from fr_lib.corpus import read_log, vmaf_from_features
 from fr_lib.encode import default_ffmpeg
-from fr_lib.export import open_session
-from fr_lib.formula import FORMULA_ATOL, export_formula
-from fr_lib.logs import read_log
-from fr_lib.made import HIGHEST, draw_domain
-from fr_lib.predict import SAME_TEACHER, Predictor, predict_logs
+from fr_lib.release import Predictor, open_session, predict_logs
+from fr_lib.release.formula import FORMULA_ATOL, export_formula
+from fr_lib.release.predict import SAME_TEACHER
 from fr_lib.schema import CANONICAL_6
-from fr_lib.teacher import vmaf_from_features
+from fr_lib.train import HIGHEST, draw_domain
 
 FFMPEG = default_ffmpeg()
 FRAMES = 8

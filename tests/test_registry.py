@@ -15,15 +15,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 from fr_lib.errors import ArtefactError, GateFailed
 from fr_lib.files import json_text, read_json, sha256_of, write_json
-from fr_lib.registry import (
-    card_problems,
-    find_row,
-    publish,
-    publish_formula,
-    registry_row,
-    upsert_row,
-    verify,
-)
+from fr_lib.release import publish, publish_formula, verify
+from fr_lib.release.card import card_problems
+from fr_lib.release.checks import find_row
+from fr_lib.release.registry import registry_row, upsert_row
 from fr_lib.schema import CANONICAL_6, ENCODER_VOCAB_V3, BlockNorm, codec_block_layout
 
 FACTS = {

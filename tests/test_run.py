@@ -9,13 +9,20 @@ import pytest
 from chain import NOTEBOOKS, ROOT, hopeless_table, python, tree
 from nbformat.v4 import new_code_cell, new_notebook
 
-from fr_lib import run as runner
+from fr_lib import pipeline as runner
 from fr_lib.corpus import write_table
 from fr_lib.errors import ArtefactError, InputError
 from fr_lib.files import write_json
-from fr_lib.registry import verify
-from fr_lib.run import EVIDENCE, NotebookFailed, declared_parameters, parse_settings, run_notebook
-from fr_lib.rundir import ARTEFACTS, RunDir
+from fr_lib.pipeline import (
+    EVIDENCE,
+    NotebookFailed,
+    declared_parameters,
+    parse_settings,
+    run_notebook,
+)
+from fr_lib.release import verify
+from fr_lib.runs import RunDir
+from fr_lib.runs.rundir import ARTEFACTS
 
 # Jupyter's own packages warn of each other's future; nothing of ours may.
 pytestmark = pytest.mark.filterwarnings("ignore:::(nbformat|papermill|nbclient|jupyter_).*")

@@ -9,12 +9,11 @@ import pandas as pd
 import pytest
 from chain import ROOT
 
-from fr_lib.audit import audit
-from fr_lib.corpus import Corpus, load_corpus, write_table
+from fr_lib.corpus import Corpus, audit_corpus, load_corpus, synthetic_table, write_table
 from fr_lib.errors import ArtefactError
 from fr_lib.files import read_json, write_json
-from fr_lib.rundir import ARTEFACTS, RunDir, plain, project_path
-from fr_lib.synthetic import synthetic_table
+from fr_lib.runs import RunDir, plain, project_path
+from fr_lib.runs.rundir import ARTEFACTS
 
 JSON_FILES = ["loso.json", "gate.json", "export.json"]
 
@@ -35,7 +34,7 @@ def run(tmp_path, corpus) -> RunDir:
     """A run after 01_corpus_audit."""
     run = RunDir(tmp_path / "one")
     run.begin(corpus)
-    run.write("audit.json", audit(corpus))
+    run.write("audit.json", audit_corpus(corpus))
     return run
 
 

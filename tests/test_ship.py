@@ -10,21 +10,15 @@ import numpy as np
 import pytest
 from chain import ROOT, hopeless_table
 
-from fr_lib.audit import audit
-from fr_lib.corpus import load_corpus, write_table
+from fr_lib.corpus import audit_corpus, load_corpus, read_stress, synthetic_table, write_table
 from fr_lib.errors import ArtefactError
-from fr_lib.evaluate import measure
-from fr_lib.export import open_session
+from fr_lib.evaluate import measure, shipped_report
+from fr_lib.evaluate.gate import evaluate_gate, verdict
 from fr_lib.files import read_json, sha256_of
-from fr_lib.gate import evaluate_gate, verdict
-from fr_lib.networks import save_networks
-from fr_lib.outside import shipped_report
-from fr_lib.registry import verify
-from fr_lib.rundir import RunDir
+from fr_lib.release import open_session, ship_model, verify
+from fr_lib.release.ship import provenance
+from fr_lib.runs import RunDir, save_networks
 from fr_lib.schema import CANONICAL_6, ENCODER_VOCAB_V3
-from fr_lib.ship import provenance, ship
-from fr_lib.stress_set import read_stress
-from fr_lib.synthetic import synthetic_table
 
 
 def judged(folder, table, *, epochs: int, seed: int = 0) -> RunDir:
@@ -33,7 +27,7 @@ def judged(folder, table, *, epochs: int, seed: int = 0) -> RunDir:
     write_table(table, file)
     corpus, run = load_corpus(file), RunDir(folder)
     run.begin(corpus)
-    facts = run.write("audit.json", audit(corpus))
+    facts = run.write("audit.json", audit_corpus(corpus))
     result, evidence = measure(corpus, facts, "adr0319", epochs, [seed], device="cpu")
     run.write_table("folds.parquet", result.folds)
     run.write("loso.json", evidence | {"networks_sha256": save_networks(run, result.final)})
@@ -64,7 +58,7 @@ def shipped(base, tmp_path_factory):
     """The facts of a shipped run, and its run directory; not to be changed."""
     folder = tmp_path_factory.mktemp("shipped") / base.run_id
     shutil.copytree(base.path, folder)
-    return ship(RunDir(folder)), RunDir(folder)
+    return ship_model(RunDir(folder)), RunDir(folder)
 
 
 def test_the_model_folder_is_complete_and_verifies(shipped):
@@ -150,15 +144,15 @@ def test_synthetic_rows_are_marked_as_such(shipped):
 
 
 def test_the_same_run_gives_the_same_bytes_and_another_seed_others(shipped, run, tmp_path):
-    assert ship(run)["facts"] == shipped[0]["facts"]
+    assert ship_model(run)["facts"] == shipped[0]["facts"]
     other = judged(tmp_path / "other", tiny_table(), epochs=1, seed=6)
-    assert ship(other)["facts"]["sha256"] != shipped[0]["facts"]["sha256"]
+    assert ship_model(other)["facts"]["sha256"] != shipped[0]["facts"]["sha256"]
 
 
 def test_a_failed_gate_ships_its_audit_trail(tmp_path):
     run = judged(tmp_path / "hopeless", hopeless_table(), epochs=1)
     assert run.read("gate.json")["gate_passed"] is False
-    facts = ship(run)
+    facts = ship_model(run)
     card = facts["card"]
     assert (card["gate_passed"], card["training"]["smoke"]) == (False, True)
     assert card["run_provenance"]["synthetic"] is False
@@ -174,7 +168,7 @@ def test_a_failed_gate_ships_its_audit_trail(tmp_path):
 def test_a_missing_upstream_file_names_the_notebook(run, name, maker):
     (run / name).unlink()
     with pytest.raises(ArtefactError, match=f"{name}: missing; .*run {maker} first"):
-        ship(run)
+        ship_model(run)
     assert not (run / "model").exists()
 
 

@@ -16,7 +16,7 @@ import onnxruntime
 import pandas as pd
 import pytest
 
-from fr_lib.teacher import vmaf_from_features
+from fr_lib.corpus import vmaf_from_features
 
 ROOT = Path(__file__).resolve().parent.parent
 MODEL = ROOT / "model" / "tiny" / "fr_regressor_v3.onnx"

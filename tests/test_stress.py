@@ -12,28 +12,32 @@ import pandas as pd
 import pytest
 from chain import ROOT
 
-from fr_lib import encode, stress
 from fr_lib.__main__ import main
-from fr_lib.corpus import write_table
-from fr_lib.encode import Source, decode_y4m, default_ffmpeg, find_sources
-from fr_lib.errors import EncodeError, InputError
-from fr_lib.files import sha256_of
-from fr_lib.schema import CANONICAL_6, TEACHER
-from fr_lib.stress import (
+from fr_lib.corpus import KINDS, STRESS_SET, read_stress, vmaf_from_features, write_table
+from fr_lib.corpus.stress_set import COLUMNS
+from fr_lib.encode import cell as encode
+from fr_lib.encode import (
+    clip_rate,
+    default_ffmpeg,
+    find_sources,
+    make_stress,
+    plan,
+    stress,
+    write_stress_provenance,
+)
+from fr_lib.encode.clips import Source, decode_y4m
+from fr_lib.encode.stress import (
     FRAMES,
     Content,
     Distortion,
     StressCell,
-    clip_rate,
     contents,
     distortions,
-    make_stress,
-    plan,
     run_stress_cell,
-    write_stress_provenance,
 )
-from fr_lib.stress_set import COLUMNS, KINDS, STRESS_SET, read_stress
-from fr_lib.teacher import vmaf_from_features
+from fr_lib.errors import EncodeError, InputError
+from fr_lib.files import sha256_of
+from fr_lib.schema import CANONICAL_6, TEACHER
 
 FFMPEG = default_ffmpeg()
 FEATURES = list(CANONICAL_6)

@@ -8,11 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fr_lib.corpus import load_corpus, write_table
+from fr_lib.corpus import load_corpus, synthetic_table, vmaf_from_features, write_table
+from fr_lib.corpus.synthetic import MAX_SOURCES, source_names
 from fr_lib.errors import InputError
 from fr_lib.schema import ADAPTERS, CANONICAL_6, ENCODER_VOCAB_V3, TEACHER
-from fr_lib.synthetic import MAX_SOURCES, source_names, synthetic_table
-from fr_lib.teacher import vmaf_from_features
 
 DATA = Path(__file__).parent / "data"
 

@@ -7,7 +7,7 @@ import re
 import pandas as pd
 import pytest
 
-from fr_lib import tables
+from fr_lib.report import tables
 
 FOLD = {"n_train": 6000, "n_val": 1234, "plcc": 0.123456, "srocc": 0.5, "rmse": 1.25, "bias": -0.5}
 SUMMARY = {

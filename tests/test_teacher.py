@@ -9,9 +9,9 @@ import imageio_ffmpeg
 import numpy as np
 import pytest
 
+from fr_lib.corpus import vmaf_from_features
 from fr_lib.errors import InputError
 from fr_lib.schema import CANONICAL_6
-from fr_lib.teacher import vmaf_from_features
 
 FRAMES = 10
 PERFECT = [1.0, 1.0, 1.0, 1.0, 1.0, 0.0]

@@ -18,13 +18,21 @@ import pytest
 import torch
 from sklearn.preprocessing import StandardScaler
 
-from fr_lib.batch import Job, Scaler, Trained
+from fr_lib.corpus import synthetic_table
 from fr_lib.errors import InputError
-from fr_lib.model import FRRegressor
-from fr_lib.recipe import RECIPES, Recipe, recipe
 from fr_lib.schema import ADAPTERS, CANONICAL_6, codec_block
-from fr_lib.synthetic import synthetic_table
-from fr_lib.train import keep_processes, pick_device, train_many
+from fr_lib.train import (
+    RECIPES,
+    FRRegressor,
+    Job,
+    Recipe,
+    Scaler,
+    Trained,
+    keep_processes,
+    train_many,
+)
+from fr_lib.train.many import pick_device
+from fr_lib.train.recipe import named_recipe
 
 SIX, ALL = tuple(range(6)), tuple(range(24))
 # Few steps at a high rate: the weights move far enough for a wrong gradient to show.
@@ -125,7 +133,7 @@ def test_parity_with_one_model_after_another(weight_decay, schedule, dropout):
 
 def test_parity_with_the_recipe_of_the_decision_record():
     job = Job(np.arange(len(TABLE)) % 2 == 0, ALL, seed=0)
-    plan = recipe("adr0319", epochs=2)
+    plan = named_recipe("adr0319", epochs=2)
     [trained] = run([job], plan)
     np.testing.assert_allclose(
         trained.predict(TABLE[job.rows]), train_alone(job, plan)[job.rows], atol=1e-3
@@ -145,7 +153,7 @@ def test_torch_takes_the_products_that_numpy_takes(monkeypatch):
     def bmm(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
         torch.bmm(torch.from_numpy(a), torch.from_numpy(b), out=torch.from_numpy(out))
 
-    monkeypatch.setattr("fr_lib.batch.np.matmul", bmm)
+    monkeypatch.setattr("fr_lib.train.batch.np.matmul", bmm)
     jobs = some_jobs()
     for job, trained in zip(jobs, run(jobs), strict=True):
         np.testing.assert_allclose(
@@ -180,8 +188,8 @@ def test_a_model_does_not_depend_on_its_neighbours_to_the_last_bit(schedule, dro
 def test_processes_train_what_one_process_trains_to_the_last_bit(monkeypatch, dropout):
     plan = replace(FAST, dropout=dropout)
     here = weights(run(some_jobs(), plan))
-    monkeypatch.setattr("fr_lib.train.WORTH_A_PROCESS", 0)
-    monkeypatch.setattr("fr_lib.train.cpu_count", lambda: 3)
+    monkeypatch.setattr("fr_lib.train.many.WORTH_A_PROCESS", 0)
+    monkeypatch.setattr("fr_lib.train.many.cpu_count", lambda: 3)
     seen: list[float] = []
     there = run(some_jobs(), plan, progress=lambda text, share: seen.append(share))
     assert weights(there) == here
@@ -315,10 +323,10 @@ def test_recipes_by_name():
         "made_per_row": 0,
         "censored": False,
     }
-    assert recipe("adr0319").as_dict() == expected
+    assert named_recipe("adr0319").as_dict() == expected
     reference = {"name": "reference", "dropout": 0.1, "fold_constants": False}
-    assert recipe("reference").as_dict() == expected | reference
-    assert recipe(epochs=7).as_dict() == expected | {
+    assert named_recipe("reference").as_dict() == expected | reference
+    assert named_recipe(epochs=7).as_dict() == expected | {
         "name": "taught",
         "lr": 1e-2,
         "batch": 128,
@@ -329,7 +337,7 @@ def test_recipes_by_name():
     }
     assert RECIPES["taught"].epochs == 75
     with pytest.raises(InputError, match="taught, adr0319, reference"):
-        recipe("adr319")
+        named_recipe("adr319")
 
 
 @pytest.mark.parametrize(
@@ -408,8 +416,8 @@ def workers_of(pid: int) -> list[psutil.Process]:
 
 
 def test_processes_are_kept_for_a_block_and_no_longer(monkeypatch):
-    monkeypatch.setattr("fr_lib.train.WORTH_A_PROCESS", 0)
-    monkeypatch.setattr("fr_lib.train.cpu_count", lambda: 2)
+    monkeypatch.setattr("fr_lib.train.many.WORTH_A_PROCESS", 0)
+    monkeypatch.setattr("fr_lib.train.many.cpu_count", lambda: 2)
     run(some_jobs())
     assert not workers_of(os.getpid())
     with keep_processes():
@@ -424,7 +432,7 @@ def test_processes_are_kept_for_a_block_and_no_longer(monkeypatch):
 
 
 def test_what_goes_wrong_in_one_process_stops_the_others(monkeypatch):
-    monkeypatch.setattr("fr_lib.train.cpu_count", lambda: 2)
+    monkeypatch.setattr("fr_lib.train.many.cpu_count", lambda: 2)
     jobs = [Job(EVERY, SIX, 0), Job(EVERY, (*SIX, 99), 0)]
     with pytest.raises(IndexError, match="99"):
         run(jobs, replace(FAST, epochs=10**6))
@@ -433,17 +441,17 @@ def test_what_goes_wrong_in_one_process_stops_the_others(monkeypatch):
 ENDLESS = """
 import sys
 import numpy as np
-from fr_lib.batch import Job
+from fr_lib.train import Job
 from fr_lib.errors import FrError
-from fr_lib.recipe import Recipe
+from fr_lib.train import Recipe
 import fr_lib.train
 
-fr_lib.train.cpu_count = lambda: 2
+fr_lib.train.many.cpu_count = lambda: 2
 rng = np.random.default_rng(0)
 table, target = rng.normal(size=(600, 24)), rng.uniform(0, 100, 600)
 jobs = [Job(np.arange(600) < 500, tuple(range(w)), s) for w in (6, 24) for s in range(20)]
 try:
-    fr_lib.train.train_many(
+    fr_lib.train.many.train_many(
         table, target, jobs, Recipe(epochs=10**6), device="cpu",
         progress=lambda *_: print("going", flush=True),
     )

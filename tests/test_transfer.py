@@ -8,23 +8,20 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fr_lib.batch import Job
-from fr_lib.corpus import Corpus, load_corpus, write_table
+from fr_lib.corpus import Corpus, load_corpus, synthetic_table, write_table
 from fr_lib.errors import InputError
-from fr_lib.evaluate import ARMS, bootstrap_interval, input_table, metrics
-from fr_lib.recipe import RECIPES, Recipe
-from fr_lib.schema import CANONICAL_6
-from fr_lib.synthetic import synthetic_table
-from fr_lib.train import train_many
-from fr_lib.transfer import (
+from fr_lib.evaluate import ARMS, input_table, run_transfer
+from fr_lib.evaluate.loso import bootstrap_interval, metrics
+from fr_lib.evaluate.transfer import (
     EVERY_CODEC,
     LEAVE_ONE_OUT,
     ONE_CODEC,
     Plan,
     largest_rise,
     plans,
-    transfer,
 )
+from fr_lib.schema import CANONICAL_6
+from fr_lib.train import RECIPES, Job, Recipe, train_many
 
 FAST = Recipe(name="test", hidden=8, lr=5e-2, epochs=60)
 ENCODERS = ["libx264", "libvvenc", "hevc_videotoolbox"]
@@ -50,14 +47,14 @@ def said() -> list[tuple[str, float]]:
 
 @pytest.fixture(scope="module")
 def result(corpus, said):
-    return transfer(corpus, FAST, device="cpu", progress=lambda *state: said.append(state))
+    return run_transfer(corpus, FAST, device="cpu", progress=lambda *state: said.append(state))
 
 
 @pytest.fixture(scope="module")
 def poisoned(corpus):
     """The same, with absurd features in every row of one codec."""
     absurd = corpus.table[list(CANONICAL_6)].mask(of(corpus, POISONED), 1e4)
-    return transfer(changed(corpus, **absurd), FAST, device="cpu")
+    return run_transfer(changed(corpus, **absurd), FAST, device="cpu")
 
 
 def changed(corpus: Corpus, **columns) -> Corpus:
@@ -97,7 +94,7 @@ def test_plans_of_three_codecs():
 def test_one_encoder_has_nothing_to_transfer_to(corpus):
     alone = replace(corpus, table=corpus.table[of(corpus, "libx264")].reset_index(drop=True))
     with pytest.raises(InputError, match="transfer: 1 encoder; allowed: 2 or more"):
-        transfer(alone, FAST)
+        run_transfer(alone, FAST)
     assert len(plans(ENCODERS[:2])) == 5
 
 
@@ -151,7 +148,7 @@ def test_features_of_an_unseen_codec_never_train(result, poisoned):
 
 def test_scores_of_an_unseen_codec_never_train(corpus, result):
     inverted = corpus.table["vmaf"].mask(of(corpus, POISONED), 100 - corpus.table["vmaf"])
-    after = ladders(transfer(changed(corpus, vmaf=inverted), FAST, device="cpu"))
+    after = ladders(run_transfer(changed(corpus, vmaf=inverted), FAST, device="cpu"))
     before = ladders(result)
     own = before.index.get_level_values("encoder") == POISONED
     unseen = ~before.index.get_level_values("seen")
@@ -162,7 +159,7 @@ def test_scores_of_an_unseen_codec_never_train(corpus, result):
 def test_a_held_out_source_never_trains(corpus, result):
     own = corpus.table["src"] == corpus.sources()[0]
     absurd = corpus.table["vmaf"].mask(own, 0.0)
-    after = ladders(transfer(changed(corpus, vmaf=absurd), FAST, device="cpu"))
+    after = ladders(run_transfer(changed(corpus, vmaf=absurd), FAST, device="cpu"))
     before = ladders(result)
     held = before.index.get_level_values("src") == corpus.sources()[0]
     assert (after[held] == before[held]).all()
@@ -172,7 +169,7 @@ def test_a_held_out_source_never_trains(corpus, result):
 def test_a_cell_without_rows_is_left_out(corpus):
     source = corpus.sources()[0]
     kept = corpus.table[(corpus.table["src"] != source) | ~of(corpus, POISONED)]
-    found = transfer(replace(corpus, table=kept.reset_index(drop=True)), FAST, device="cpu")
+    found = run_transfer(replace(corpus, table=kept.reset_index(drop=True)), FAST, device="cpu")
     assert len(found["pairs"]) == 2 * (3 + 3 + 9)
     steps = pd.DataFrame(found["ladders"])
     assert steps.query("encoder == @POISONED")["src"].nunique() == 2

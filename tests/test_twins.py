@@ -8,9 +8,8 @@ import pandas as pd
 import pytest
 from tiny import renamed, rows_of
 
-from fr_lib.audit import audit
-from fr_lib.corpus import load_corpus
-from fr_lib.twins import (
+from fr_lib.corpus import audit_corpus, load_corpus
+from fr_lib.corpus.twins import (
     duplicate_sources,
     nearness,
     source_groups,
@@ -141,7 +140,7 @@ def test_groups_join_twins_and_titles_in_a_chain(load):
     groups = source_groups(load(table))
     assert groups["ElFuente1"] == groups["ElFuente2_25fps.yuv"] == groups["elfuente2"]
     assert (groups["Tennis"], groups["Fox"]) == ("Tennis", "Fox")
-    report = audit(load(table))
+    report = audit_corpus(load(table))
     assert report["source_groups"] == groups
     assert {s["src"]: s["group"] for s in report["sources"]} == groups
 

@@ -1,6 +1,6 @@
 """Small made-up tables that several files of tests start from."""
 
-from fr_lib.synthetic import synthetic_table
+from fr_lib.corpus import synthetic_table
 
 
 def rows_of(encoders=("libx264",), qualities=(20, 40), sources=3, frames=4, seed=0):

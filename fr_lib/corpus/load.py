@@ -1,0 +1,476 @@
+"""Both row shapes in, a checked table out, every issue in one report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from fr_lib import schema
+from fr_lib.corpus.rows import _format_of, _not_parquet, read_table
+from fr_lib.errors import CorpusError, InputError, say
+from fr_lib.files import sha256_of
+from fr_lib.schema import CANONICAL_6, ENCODER_VOCAB_V3, TEACHER, BlockNorm
+
+SCHEMA_VERSION = 3
+_MEANS = tuple(f"{name}_mean" for name in CANONICAL_6)
+_QUALITY = ("cq", "crf")
+_TARGET = ("vmaf", "vmaf_score")
+_STAMP = ("teacher", "vmaf_model")
+_KEY = ["src", "encoder", "preset", "quality", "frame_index"]
+_OPTIONAL = (
+    "enc_bytes",
+    "enc_time_ms",
+    "src_sha256",
+    "ffmpeg_version",
+    "libvmaf_version",
+    "synthetic",
+)
+_WANTED = frozenset(
+    {"src", "encoder", "preset", "frame_index", "schema_version", "exit_status"}.union(
+        _QUALITY, _TARGET, _STAMP, CANONICAL_6, _MEANS, _OPTIONAL
+    )
+)
+_NO_FRAME = -1
+
+
+@dataclass(frozen=True, eq=False)
+class Corpus:
+    """The rows of one corpus file that passed every check, and how the rest left.
+
+    Attributes
+    ----------
+    table : DataFrame
+        One row per kept row, in the file's order: src, encoder, preset (str), preset_ordinal
+        (float64, 0 fastest .. 9 slowest), quality (float64, the encoder's own knob), frame_index
+        (int64; -1 in per-encode rows), vmaf (float64, 0..100), the columns of ``CANONICAL_6``
+        (float64, raw libvmaf units; the clip's means in per-encode rows), and those of teacher,
+        enc_bytes, enc_time_ms, src_sha256, ffmpeg_version, libvmaf_version and synthetic that the
+        file has.
+    sha256 : str
+        Of the file's bytes; a corpus is known by it.
+    shape : {"frame", "encode"}
+    name : str
+        File name without its folder.
+    n_rows_read : int
+    dropped : list of dict
+        ``{"reason": str, "count": int, "examples": [row numbers from 1, at most five]}``. A row is
+        counted once, under its first reason, so the counts add up to the rows that are missing.
+    notes : list of str
+        What was assumed or is worth knowing, with counts.
+    teacher : str or None
+        None where no row names one.
+    """
+
+    table: pd.DataFrame
+    sha256: str
+    shape: str
+    name: str
+    n_rows_read: int
+    dropped: list[dict[str, Any]]
+    notes: list[str]
+    teacher: str | None
+
+    def features(self) -> np.ndarray:
+        """Return the raw features: (N, 6) float32, ``CANONICAL_6`` order, not standardised."""
+        return self.table[list(CANONICAL_6)].to_numpy(dtype=np.float32)
+
+    def target(self) -> np.ndarray:
+        """Return VMAF: (N,) float32, 0..100."""
+        return self.table["vmaf"].to_numpy(dtype=np.float32)
+
+    def codec_block(
+        self, norm: BlockNorm | None = None, vocab: tuple[str, ...] = ENCODER_VOCAB_V3
+    ) -> np.ndarray:
+        """Return :func:`schema.codec_block` of the rows: (N, 18) float32, or (N, 14) for v2."""
+        return schema.codec_block(
+            self.table["encoder"].to_numpy(dtype=object),
+            self.table["preset_ordinal"].to_numpy(),
+            self.table["quality"].to_numpy(),
+            norm,
+            vocab,
+        )
+
+    def groups(self) -> np.ndarray:
+        """Return the source of each row, by which folds are held out: (N,) object array of str."""
+        return self.table["src"].to_numpy(dtype=object)
+
+    def sources(self) -> list[str]:
+        """Return the names of all sources, sorted."""
+        return sorted(self.table["src"].unique())
+
+    def rows_per_slot(self) -> dict[str, int]:
+        """Return the rows of each of the 16 slots, vocabulary order, zeros included."""
+        counts = self.table["encoder"].value_counts()
+        return {name: int(counts.get(name, 0)) for name in ENCODER_VOCAB_V3}
+
+    def coverage(self) -> pd.DataFrame:
+        """Return row counts: one row per source (sorted), one column per slot, int64."""
+        counts = pd.crosstab(self.table["src"], self.table["encoder"])
+        return counts.reindex(index=self.sources(), columns=list(ENCODER_VOCAB_V3), fill_value=0)
+
+
+def load_corpus(path: str | Path) -> Corpus:
+    """Read and check a corpus of either row shape.
+
+    The shape is told by the columns: the six features and ``frame_index`` (per frame), or the
+    six ``<feature>_mean`` and ``schema_version`` 3 (per encode). The quality value is `cq` or
+    `crf`, the target `vmaf` or `vmaf_score`, the teacher's stamp `teacher` or `vmaf_model`. Rows
+    without a preset get the encoder's default, with a note.
+
+    Parameters
+    ----------
+    path : path of a .jsonl, .jsonl.gz or .parquet file
+
+    Returns
+    -------
+    Corpus
+
+    Raises
+    ------
+    InputError
+        If the file is missing or has another suffix.
+    CorpusError
+        If the file cannot be parsed or has structural faults; the message lists all of them. Also
+        if no row is left.
+    """
+    path = Path(path)
+    raw = _read_wanted(path)
+    if not len(raw):
+        _refuse(path, [say("rows", "none in the file", "at least one row", "check its maker")])
+    faults: list[str] = []
+    notes: list[str] = []
+    shape = _shape_of(raw, faults)
+    _check_columns(raw, shape, faults)
+    _check_schema_version(raw, shape, faults)
+    table = pd.DataFrame(
+        {"src": _names(raw, "src", faults), "encoder": _names(raw, "encoder", faults)}
+    )
+    _check_encoders(table, faults)
+    table["preset"] = _presets(raw, table["encoder"], faults, notes)
+    table["quality"] = _one_of(raw, _QUALITY, faults)
+    table["frame_index"] = _number(raw, "frame_index", faults) if shape == "frame" else 0.0
+    table["vmaf"] = _one_of(raw, _TARGET, faults)
+    for name, column in zip(CANONICAL_6, CANONICAL_6 if shape == "frame" else _MEANS, strict=True):
+        table[name] = _number(raw, column, faults)
+    teacher = _teacher(raw, table, faults, notes)
+    table["exit_status"] = _number(raw, "exit_status", faults).fillna(0.0)
+    if faults:
+        _refuse(path, faults)
+    for name in _OPTIONAL:
+        if name in raw:
+            table[name] = raw[name]
+    n_rows_read = len(raw)
+    del raw
+    table, dropped = _drop_faulty_rows(table)
+    if table.empty:
+        _refuse(path, [_none_left(dropped)])
+    _note_synthetic(table, notes)
+    return Corpus(
+        table=_finished(table, shape),
+        sha256=sha256_of(path),
+        shape=shape,
+        name=path.name,
+        n_rows_read=n_rows_read,
+        dropped=dropped,
+        notes=notes,
+        teacher=teacher,
+    )
+
+
+def _refuse(path: Path, faults: list[str]) -> None:
+    raise CorpusError(
+        say(
+            str(path),
+            f"{len(faults)} structural fault{'s' * (len(faults) != 1)}",
+            "a per-frame or a per-encode (schema v3) corpus",
+            "mend all of these:",
+        )
+        + "".join(f"\n- {fault}" for fault in faults)
+    )
+
+
+def _read_wanted(path: Path) -> pd.DataFrame:
+    """Read the columns that are used; Parquet files of millions of rows may have many more."""
+    if path.is_file() and _format_of(path) == ".parquet":
+        import pyarrow.parquet as pq
+
+        try:
+            names = pq.read_schema(path).names
+            return pd.read_parquet(path, columns=[n for n in names if n in _WANTED])
+        except (OSError, ValueError) as broken:
+            raise _not_parquet(path, broken) from None
+    return read_table(path)
+
+
+def _count(n_rows: int) -> str:
+    return f"{n_rows:,} row{'s' * (n_rows != 1)}"
+
+
+def _rows(mask: pd.Series) -> str:
+    """Say how many rows `mask` marks, and the numbers of the first five, counted from 1."""
+    numbers = np.flatnonzero(mask.to_numpy()) + 1
+    first = ", ".join(map(str, numbers[:5]))
+    return f"{_count(len(numbers))} (row {first})"
+
+
+def _any_given(raw: pd.DataFrame, names: tuple[str, ...]) -> pd.Series:
+    return raw[[n for n in names if n in raw]].notna().any(axis=1)
+
+
+def _shape_of(raw: pd.DataFrame, faults: list[str]) -> str:
+    per_frame = _any_given(raw, ("frame_index", *CANONICAL_6))
+    per_encode = _any_given(raw, _MEANS)
+    if per_frame.any() and per_encode.any():
+        faults.append(
+            say(
+                "row shape",
+                f"per frame on {_rows(per_frame)}, per encode on {_rows(per_encode)}",
+                "one shape per file",
+                "split the file",
+            )
+        )
+    if per_frame.any():
+        return "frame"
+    # Without one feature column, these two still tell which columns to ask for.
+    return "encode" if per_encode.any() or {"schema_version", "vmaf_score"} & set(raw) else "frame"
+
+
+def _check_columns(raw: pd.DataFrame, shape: str, faults: list[str]) -> None:
+    features = ("frame_index", *CANONICAL_6) if shape == "frame" else ("schema_version", *_MEANS)
+    missing = [n for n in ("src", "encoder", *features) if n not in raw]
+    missing += [" or ".join(pair) for pair in (_QUALITY, _TARGET) if not set(pair) & set(raw)]
+    if missing:
+        faults.append(
+            say(
+                "columns",
+                f"missing {', '.join(missing)}",
+                f"those of a per-{shape} row",
+                "add them or check their spelling",
+            )
+        )
+
+
+def _check_schema_version(raw: pd.DataFrame, shape: str, faults: list[str]) -> None:
+    if shape == "frame" or "schema_version" not in raw:
+        return
+    version = _number(raw, "schema_version", faults)
+    wrong = version != SCHEMA_VERSION
+    if wrong.any():
+        found = ", ".join(sorted({f"{v:g}" for v in version[wrong].unique()}))
+        faults.append(
+            say(
+                "schema_version",
+                f"{found} on {_rows(wrong)}",
+                str(SCHEMA_VERSION),
+                "convert the rows to schema v3",
+            )
+        )
+
+
+def _names(raw: pd.DataFrame, name: str, faults: list[str]) -> pd.Series:
+    """Return a text column without gaps; a missing column, already reported, comes back empty."""
+    if name not in raw:
+        return pd.Series("", index=raw.index, dtype="str")
+    column = raw[name]
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        column = column.astype(object)
+    empty = column.isna() | (column == "")
+    if empty.any():
+        faults.append(say(name, f"empty on {_rows(empty)}", "a name", "name it on every row"))
+    if column.dtype != "str":
+        text = column.map(lambda value: isinstance(value, str)).astype(bool) | empty
+        if not text.all():
+            faults.append(say(name, f"not text on {_rows(~text)}", "text", "quote the name"))
+        column = column.where(text & ~empty, "")
+    return column.fillna("").astype("str")
+
+
+def _check_encoders(table: pd.DataFrame, faults: list[str]) -> None:
+    for name in table["encoder"].unique():
+        if name and name not in ENCODER_VOCAB_V3:
+            try:
+                schema.encoder_index(name)
+            except InputError as unknown:
+                faults.append(f"{unknown} [{_rows(table['encoder'] == name)}]")
+
+
+def _preset_name(value: Any) -> str:
+    """Return a preset as text; JSON and Parquet may hold the numeric ones of AV1 as 8 or 8.0."""
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value)
+
+
+def _presets(
+    raw: pd.DataFrame, encoder: pd.Series, faults: list[str], notes: list[str]
+) -> pd.Series:
+    given = raw.get("preset", pd.Series(None, index=raw.index, dtype=object))
+    if given.dtype != "str":
+        given = given.astype(object).map(_preset_name, na_action="ignore")
+    missing = given.isna() | (given == "")
+    known = encoder.isin(ENCODER_VOCAB_V3)
+    default = encoder.map({e: a.default_preset for e, a in schema.ADAPTERS.items()})
+    for name, count in encoder[missing & known].value_counts(sort=False).items():
+        preset = schema.ADAPTERS[name].default_preset
+        notes.append(f"{name}: {_count(count)} without a preset; its default {preset!r} was taken.")
+    preset = given.where(~missing, default).fillna("").astype("str")
+    pairs = pd.DataFrame({"encoder": encoder, "preset": preset})[known].drop_duplicates()
+    for name, value in pairs.itertuples(index=False):
+        try:
+            schema.ADAPTERS[name].preset_ordinal(value)
+        except InputError as unknown:
+            faults.append(f"{unknown} [{_rows((encoder == name) & (preset == value))}]")
+    return preset
+
+
+def _to_float(value: Any) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        return np.inf
+
+
+def _number(raw: pd.DataFrame, name: str, faults: list[str]) -> pd.Series:
+    """Return a column as float64, null as NaN; text is a fault, even where it spells a number."""
+    if name not in raw:
+        return pd.Series(np.nan, index=raw.index)
+    column = raw[name]
+    if pd.api.types.is_numeric_dtype(column.dtype) and column.dtype != "bool":
+        return pd.Series(column.to_numpy(dtype=np.float64, na_value=np.nan), index=raw.index)
+    column = column.astype(object).where(column.notna(), np.nan)
+    numeric = column.map(lambda v: isinstance(v, (int, float)) and not isinstance(v, bool))
+    numeric = numeric.astype(bool)
+    if not numeric.all():
+        faults.append(say(name, f"not a number on {_rows(~numeric)}", "numbers", "mend its maker"))
+    return column.where(numeric, np.nan).map(_to_float).astype(np.float64)
+
+
+def _one_of(raw: pd.DataFrame, names: tuple[str, str], faults: list[str]) -> pd.Series:
+    """Return the number that goes by either of two names, which must agree where both are given."""
+    first, second = (_number(raw, name, faults) for name in names)
+    differ = first.notna() & second.notna() & (first != second)
+    if differ.any():
+        faults.append(
+            say(
+                f"{names[0]} and {names[1]}",
+                f"differ on {_rows(differ)}",
+                "one of the two, or equal values",
+                "remove the wrong column",
+            )
+        )
+    return first.fillna(second)
+
+
+def _teacher(
+    raw: pd.DataFrame, table: pd.DataFrame, faults: list[str], notes: list[str]
+) -> str | None:
+    """Add the column `teacher` if rows are stamped; more than one teacher is a fault."""
+    stamps = [raw[name] for name in _STAMP if name in raw]
+    stamps = [s.astype(object).where(s.isna(), s.astype(str)) for s in stamps]
+    found = sorted({name for stamp in stamps for name in stamp.dropna().unique()})
+    if not found:
+        notes.append(f"No row names its teacher; {TEACHER} is assumed.")
+        return None
+    if found != [TEACHER]:
+        where = [pd.concat(stamps, axis=1).eq(name).any(axis=1) for name in found]
+        listed = ", ".join(f"{n} on {_rows(w)}" for n, w in zip(found, where, strict=True))
+        mixed = "a mixture: " * (len(found) > 1)
+        faults.append(
+            say("teacher", mixed + listed, f"{TEACHER} alone", "score the rows again with it")
+        )
+    stamp = stamps[0] if len(stamps) == 1 else stamps[0].fillna(stamps[1])
+    unstamped = int(stamp.isna().sum())
+    if unstamped:
+        notes.append(f"Teacher not named on {_count(unstamped)}; {TEACHER} is assumed.")
+    table["teacher"] = stamp.astype("str")
+    return TEACHER
+
+
+_DUPLICATE = "duplicate key (the first row is kept)"
+
+
+def _row_checks() -> list[tuple[str, list[str], Callable[[pd.Series], pd.Series]]]:
+    """Return (reason, columns, what is allowed); a row leaves under the first reason that fits."""
+    return [
+        ("exit_status is not 0", ["exit_status"], lambda s: s == 0),
+        ("quality is null", ["quality"], lambda s: s.notna()),
+        ("quality outside the encoder's range", ["quality_allowed"], lambda s: s),
+        ("feature is not finite", list(CANONICAL_6), np.isfinite),
+        ("target is not finite", ["vmaf"], np.isfinite),
+        ("target outside 0..100", ["vmaf"], lambda s: s.between(0, 100) | ~np.isfinite(s)),
+        (
+            "frame_index is not a whole number from 0",
+            ["frame_index"],
+            lambda s: (s >= 0) & (s == np.floor(s)) & np.isfinite(s),
+        ),
+    ]
+
+
+def _row_faults(table: pd.DataFrame) -> pd.DataFrame:
+    """Return (row, reason) of every row fault; pandera collects all of them in one pass."""
+    import pandera.pandas as pa
+
+    columns: dict[str, list[Any]] = {}
+    for reason, names, allowed in _row_checks():
+        for name in names:
+            columns.setdefault(name, []).append(pa.Check(allowed, error=reason, ignore_na=False))
+    rules = pa.DataFrameSchema(
+        {name: pa.Column(checks=checks, nullable=True) for name, checks in columns.items()}
+    )
+    try:
+        rules.validate(table, lazy=True, inplace=True)
+    except pa.errors.SchemaErrors as broken:
+        return broken.failure_cases[["index", "check"]].astype({"index": np.int64})
+    return pd.DataFrame({"index": np.array([], dtype=np.int64), "check": []})
+
+
+def _quality_allowed(table: pd.DataFrame) -> pd.Series:
+    low = table["encoder"].map({e: a.lo for e, a in schema.ADAPTERS.items()})
+    high = table["encoder"].map({e: a.hi for e, a in schema.ADAPTERS.items()})
+    return table["quality"].between(low, high) | table["quality"].isna()
+
+
+def _drop_faulty_rows(table: pd.DataFrame) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
+    table["quality_allowed"] = _quality_allowed(table)
+    order = [reason for reason, _, _ in _row_checks()]
+    faults = _row_faults(table)
+    faults["check"] = pd.Categorical(faults["check"], categories=order, ordered=True)
+    first = faults.sort_values(["check", "index"]).drop_duplicates("index")
+    rows = {reason: first["index"][first["check"] == reason].to_numpy() for reason in order}
+    table = table.drop(index=first["index"])
+    # Last, so that a failed first attempt does not push out the good second one.
+    again = table.duplicated(_KEY)
+    rows[_DUPLICATE] = table.index[again].to_numpy()
+    dropped = [
+        {"reason": reason, "count": len(where), "examples": (where[:5] + 1).tolist()}
+        for reason, where in rows.items()
+        if len(where)
+    ]
+    return table[~again], dropped
+
+
+def _none_left(dropped: list[dict[str, Any]]) -> str:
+    found = ", ".join(f"{d['reason']}: {d['count']}" for d in dropped)
+    return say("rows", f"none left ({found})", "at least one good row", "mend the corpus's maker")
+
+
+def _note_synthetic(table: pd.DataFrame, notes: list[str]) -> None:
+    count = int((table["synthetic"] == True).sum()) if "synthetic" in table else 0  # noqa: E712
+    if count:
+        notes.append(f"Synthetic, not the work of any real encoder: {_count(count)}.")
+
+
+def _finished(table: pd.DataFrame, shape: str) -> pd.DataFrame:
+    ordinals = {(e, p): o for e, a in schema.ADAPTERS.items() for p, o in a.presets.items()}
+    codes, pairs = pd.factorize(table["encoder"] + "\n" + table["preset"])
+    per_pair = np.array([ordinals[tuple(pair.split("\n"))] for pair in pairs])
+    table = table.drop(columns=["exit_status", "quality_allowed"]).reset_index(drop=True)
+    table.insert(3, "preset_ordinal", per_pair[codes])
+    if shape == "encode":
+        table["frame_index"] = _NO_FRAME
+    return table.astype({"frame_index": np.int64})

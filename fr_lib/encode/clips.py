@@ -1,0 +1,213 @@
+"""Clips: found, described, decoded to Y4M, and compared frame by frame with what came of them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from fr_lib.encode.ffmpeg import _threads, run_ffmpeg
+from fr_lib.errors import EncodeError, InputError, say
+from fr_lib.files import read_json, sha256_of
+
+
+@dataclass(frozen=True)
+class Source:
+    """A reference clip: its name in the corpus, its file, and how FFmpeg must read it."""
+
+    name: str
+    path: str
+    sha256: str
+    input_options: tuple[str, ...] = ()
+
+
+# Y4M colour family: FFmpeg's pixel format, and by how much chroma is smaller.
+_Y4M_COLOURS = {"420": ("yuv420p", 2, 2), "422": ("yuv422p", 2, 1), "444": ("yuv444p", 1, 1)}
+# FFmpeg turns any other format (RGB, gray, NV12, ...) into the nearest of these.
+_Y4M_FORMATS = "|".join(
+    f"{p}{d}" for d in ("", "10le", "12le") for p, _, _ in _Y4M_COLOURS.values()
+)
+
+
+@dataclass(frozen=True)
+class Raster:
+    """What a Y4M file holds: size, FFmpeg's name of the pixel format, frame count."""
+
+    width: int
+    height: int
+    pix_fmt: str
+    frames: int
+
+
+def read_y4m(path: Path) -> Raster:
+    """Read size, pixel format and number of frames of a Y4M file from its header and length.
+
+    The colour tag also says where chroma samples sit (``420mpeg2``, ``420jpeg``); encoders drop
+    that, and luma, which is all that VMAF sees, does not depend on it.
+    """
+    with path.open("rb") as stream:
+        header = stream.readline()
+        frame_header = stream.readline()
+    fields = {chr(part[0]): part[1:].decode() for part in header.split()[1:]}
+    width, height, colour = int(fields["W"]), int(fields["H"]), fields["C"]
+    family, chroma_w, chroma_h = _Y4M_COLOURS[colour[:3]]
+    chroma = 2 * -(-width // chroma_w) * -(-height // chroma_h)
+    deep = re.search(r"p(\d\d)$", colour)
+    size = (width * height + chroma) * (2 if deep else 1) + len(frame_header)
+    frames = (path.stat().st_size - len(header)) // size
+    return Raster(width, height, family + (f"{deep[1]}le" if deep else ""), frames)
+
+
+def decode_y4m(
+    ffmpeg: str,
+    source: Source | Path,
+    out: Path,
+    pix_fmt: str | None = None,
+    threads: int | None = None,
+) -> Raster:
+    """Decode the first video stream, each frame once and none twice, to a Y4M file.
+
+    Samples are kept as they are and labelled "limited range", on both sides. Some encoders
+    (libvvenc) drop the label "full"; FFmpeg would then stretch one side to meet the other before
+    libvmaf sees it, and score the encode of a full-range clip far too high.
+
+    Parameters
+    ----------
+    ffmpeg : str
+    source : Source or Path
+        A clip, or an encode.
+    out : Path
+    pix_fmt : str, optional
+        Pixel format of the result; default: the source's, or the nearest that Y4M has.
+    threads : int, optional
+        Of the decoder; default: what FFmpeg chooses. The result does not depend on it.
+
+    Returns
+    -------
+    Raster
+
+    Raises
+    ------
+    EncodeError
+        If FFmpeg cannot read the clip, or finds no frame in it.
+    """
+    options = source.input_options if isinstance(source, Source) else ()
+    path = source.path if isinstance(source, Source) else str(source)
+    run_ffmpeg(
+        ffmpeg,
+        *("-loglevel", "error", *_threads(threads), *options, "-i", path, "-map", "0:v:0"),
+        *("-vf", f"format={pix_fmt or _Y4M_FORMATS},setparams=range=limited"),
+        *("-fps_mode", "passthrough"),
+        *("-strict", "-1", "-f", "yuv4mpegpipe", str(out)),
+        where=path,
+    )
+    raster = read_y4m(out)
+    if raster.frames == 0:
+        raise EncodeError(say(path, "no frames", "at least one frame", "check the clip"))
+    return raster
+
+
+def check_alignment(where: str, reference: Raster, encode: Raster) -> None:
+    """Raise EncodeError unless both have the same frame count, size and pixel format."""
+    if encode != reference:
+        raise EncodeError(
+            say(
+                where,
+                f"decoded to {_describe(encode)}",
+                _describe(reference),
+                "the encode does not match its reference frame for frame; it is not scored",
+            )
+        )
+
+
+def _describe(raster: Raster) -> str:
+    return f"{raster.frames} frames {raster.width}x{raster.height} {raster.pix_fmt}"
+
+
+def find_sources(
+    paths: Sequence[str], manifest: str | None = None, raw: Mapping[str, object] | None = None
+) -> list[Source]:
+    """Hash the clips and name them: by the manifest's name, else by the file's stem.
+
+    Parameters
+    ----------
+    paths : sequence of str
+    manifest : str, optional
+        JSON list of objects with at least ``name`` and ``sha256``.
+    raw : mapping, optional
+        ``width height pix_fmt fps`` of raw YUV input.
+
+    Raises
+    ------
+    InputError
+        For a missing file, an incomplete raw description, two clips of one name, or a manifest that
+        is none.
+    """
+    known = _read_manifest(manifest)
+    sources = []
+    for path in paths:
+        if not Path(path).is_file():
+            raise InputError(say(path, "no such file", "a clip FFmpeg reads", "check --source"))
+        digest = sha256_of(path)
+        options = _raw_options(path, raw or {})
+        name = known[digest]["name"] if digest in known else Path(path).stem
+        sources.append(Source(name, path, digest, options))
+    names = [s.name for s in sources]
+    twice = sorted({n for n in names if names.count(n) > 1})
+    if twice:
+        raise InputError(
+            say("--source", f"two clips named {twice[0]}", "one name per clip", "rename one")
+        )
+    return sources
+
+
+def _read_manifest(manifest: str | None) -> dict[str, dict]:
+    """Return the manifest's objects by sha256; none without a manifest."""
+    if manifest is None:
+        return {}
+    clips = read_json(manifest, made_by="whoever owns the clips")
+    try:
+        return {clip["sha256"]: clip for clip in clips if clip["name"]}
+    except (KeyError, TypeError):
+        raise InputError(
+            say(manifest, "not a manifest", "a list of objects with name and sha256", "mend it")
+        ) from None
+
+
+def _raw_options(path: str, raw: Mapping[str, object]) -> tuple[str, ...]:
+    if Path(path).suffix.lower() not in (".yuv", ".raw"):
+        return ()
+    lacking = [
+        f"--{k.replace('_', '-')}" for k in ("width", "height", "pix_fmt", "fps") if not raw.get(k)
+    ]
+    if lacking:
+        raise InputError(
+            say(
+                path,
+                "raw video without a description",
+                "width, height, format and rate",
+                f"give {' '.join(lacking)}",
+            )
+        )
+    # Without -xerror FFmpeg is content when the last frame is cut short: a wrong description.
+    return (
+        *("-xerror", "-f", "rawvideo", "-pixel_format", str(raw["pix_fmt"])),
+        *("-video_size", f"{raw['width']}x{raw['height']}", "-framerate", str(raw["fps"])),
+    )
+
+
+_ORIGIN = (
+    *("repo", "path", "commit", "licence", "source_sha256", "source_start_frame", "source_filter"),
+    *("width", "height", "fps_exact", "frames", "description"),
+)
+
+
+def clip_origins(sources: Sequence[Source], manifest: str | None) -> list[dict]:
+    """Return name, sha256 and origin of clips; what the manifest does not say is null."""
+    clips = _read_manifest(manifest)
+    return [
+        {"name": s.name, "sha256": s.sha256}
+        | {key: clips.get(s.sha256, {}).get(key) for key in _ORIGIN}
+        for s in sources
+    ]

@@ -1,0 +1,358 @@
+"""Many cells: the grid, finished cells kept on disk, corpus and provenance made of them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shlex
+import tempfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from fr_lib.corpus import SUFFIXES, read_table, write_table
+from fr_lib.encode.cell import Cell, run_cell
+from fr_lib.encode.clips import Source, clip_origins, decode_y4m
+from fr_lib.encode.ffmpeg import ffmpeg_version, probe_encoder
+from fr_lib.errors import EncodeError, FrError, InputError, say
+from fr_lib.files import sha256_of, write_bytes, write_json
+from fr_lib.schema import ADAPTERS, TEACHER, adapter
+
+CELL_KEY = ("src", "encoder", "preset", "cq")
+
+
+def per_encoder(
+    values: Iterable[str], encoders: Sequence[str], option: str
+) -> dict[str, list[str]]:
+    """Read ``A,B`` (for every encoder) and ``encoder=A,B`` (for one) into lists per encoder.
+
+    A value for one encoder replaces what is given for all.
+
+    Examples
+    --------
+    >>> per_encoder(["30", "libvvenc=28,40"], ["libx264", "libvvenc"], "--quality")
+    {'libx264': ['30'], 'libvvenc': ['28', '40']}
+    """
+    general: list[str] = []
+    own: dict[str, list[str]] = {}
+    for value in values:
+        name, equals, rest = value.rpartition("=")
+        if equals and name not in encoders:
+            adapter(name)
+            raise InputError(
+                say(
+                    option,
+                    f"{value!r}, but {name} is not asked for",
+                    ", ".join(encoders),
+                    f"add --encoder {name} or drop the value",
+                )
+            )
+        (own.setdefault(name, []) if equals else general).extend(rest.split(","))
+    return {encoder: own.get(encoder, general) for encoder in encoders}
+
+
+def build_grid(
+    sources: Sequence[Source],
+    encoders: Sequence[str],
+    quality: Iterable[str],
+    preset: Iterable[str] = (),
+    every: int = 1,
+    threads: int | None = None,
+) -> list[Cell]:
+    """Return every cell of the grid, each checked against its encoder's adapter.
+
+    Raises
+    ------
+    InputError
+        For an unknown encoder or preset, a quality value out of range, or none at all.
+    """
+    for encoder in encoders:
+        adapter(encoder)
+    for option, number in (("--every", every), ("--threads", threads)):
+        if number is not None and number < 1:
+            raise InputError(say(option, str(number), "1 or more", "give a positive whole number"))
+    qualities = per_encoder(quality, encoders, "--quality")
+    presets = per_encoder(preset, encoders, "--preset")
+    cells = []
+    for encoder in encoders:
+        unit = ADAPTERS[encoder]
+        if not qualities[encoder]:
+            raise InputError(
+                say(encoder, "no quality value", f"{unit.lo}..{unit.hi}", "give --quality")
+            )
+        for text in qualities[encoder]:
+            for name in presets[encoder] or [unit.default_preset]:
+                value = _quality(text, encoder)
+                unit.command(value, name)
+                cells += [Cell(s, encoder, name, value, every, threads) for s in sources]
+    # Source by source: one reference at a time is decoded to scratch space.
+    order = {source.name: i for i, source in enumerate(sources)}
+    return sorted(dict.fromkeys(cells), key=lambda c: order[c.source.name])
+
+
+def _quality(text: str, encoder: str) -> int | float:
+    try:
+        value = float(text)
+    except ValueError:
+        unit = ADAPTERS[encoder]
+        raise InputError(
+            say(f"{encoder} --quality", repr(text), f"{unit.lo}..{unit.hi}", "give a number")
+        ) from None
+    return int(value) if value.is_integer() else value
+
+
+def usable_encoders(
+    ffmpeg: str, encoders: Sequence[str], report: Callable[[str], None]
+) -> dict[str, str]:
+    """Probe each encoder once; report one line for each that cannot run; return name -> version.
+
+    Raises
+    ------
+    EncodeError
+        If none can run: the one encoder's reason, or all of their names.
+    """
+    versions: dict[str, str] = {}
+    failures = []
+    for encoder in encoders:
+        try:
+            versions[encoder] = probe_encoder(ffmpeg, encoder)
+        except EncodeError as unable:
+            failures.append(unable)
+    if not versions:
+        if len(failures) == 1:
+            raise failures[0]
+        raise EncodeError("\n".join(map(str, failures)))
+    for failure in failures:
+        report(f"left out: {failure}")
+    return versions
+
+
+class CellStore:
+    """The corpus file and, beside it while work goes on, one file per finished cell.
+
+    Each cell's rows are renamed into ``<out>.cells/`` in one step, so a cell is there whole or not
+    at all. :meth:`collect` puts them into the corpus file, sorted by cell.
+
+    Raises
+    ------
+    InputError
+        If `out` is no corpus file, or a corpus without the columns that tell cells apart.
+    """
+
+    def __init__(self, out: str | Path) -> None:
+        self.out = Path(out)
+        if not self.out.name.endswith(SUFFIXES):
+            raise InputError(say("--out", str(out), f"*{', *'.join(SUFFIXES)}", "name it so"))
+        self.folder = self.out.with_name(self.out.name + ".cells")
+        self.table = read_table(self.out) if self.out.is_file() else pd.DataFrame()
+        lacking = {*CELL_KEY, "frame_index", "src_sha256"}.difference(self.table)
+        if len(self.table) and lacking:
+            raise InputError(
+                say(
+                    str(out),
+                    f"its rows have no {', '.join(sorted(lacking))}",
+                    "a corpus made by this command",
+                    "write to another --out",
+                )
+            )
+
+    def _file(self, key: tuple) -> Path:
+        digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:24]
+        return self.folder / f"{digest}.json"
+
+    def done(self, cells: Sequence[Cell]) -> set[tuple]:
+        """Return the keys of `cells` that need no work, after taking in what a killed run left.
+
+        Raises
+        ------
+        InputError
+            If the corpus file holds a source of the same name but with other content, or the same
+            cell with other frames kept.
+        """
+        self.collect()
+        if not len(self.table):
+            return set()
+        self._refuse_other_content(cells)
+        keys = self.table[list(CELL_KEY)].drop_duplicates().itertuples(index=False, name=None)
+        have = {(s, e, p, float(q)) for s, e, p, q in keys}
+        return {c.key for c in cells if c.key in have}
+
+    def _refuse_other_content(self, cells: Sequence[Cell]) -> None:
+        known = dict(self.table[["src", "src_sha256"]].drop_duplicates().itertuples(index=False))
+        for source in {c.source for c in cells}:
+            if known.get(source.name, source.sha256) != source.sha256:
+                raise InputError(
+                    say(
+                        str(self.out),
+                        f"it holds another clip named {source.name}",
+                        "one content per name",
+                        "rename the clip or write to another --out",
+                    )
+                )
+        step = self.table.loc[self.table["frame_index"] > 0, "frame_index"].min()
+        if cells and step == step and step != cells[0].every:
+            raise InputError(
+                say(
+                    str(self.out),
+                    f"it keeps every {step:g}. frame",
+                    f"--every {step:g} for this file",
+                    "use the same value or another --out",
+                )
+            )
+
+    def put(self, key: tuple, rows: list[dict]) -> None:
+        """Store the rows of one finished cell."""
+        write_bytes(self._file(key), json.dumps(rows).encode())
+
+    def collect(self) -> pd.DataFrame:
+        """Merge finished cells into the corpus file and remove the cell folder."""
+        parts = sorted(self.folder.iterdir()) if self.folder.is_dir() else []
+        # A dot begins the name of a file that a killed process had not finished.
+        whole = [part for part in parts if not part.name.startswith(".")]
+        rows = [row for part in whole for row in json.loads(part.read_text())]
+        if rows:
+            table = pd.concat([self.table, pd.DataFrame(rows)], ignore_index=True)
+            keys = [*CELL_KEY, "frame_index"]
+            self.table = table.drop_duplicates(keys).sort_values(keys, ignore_index=True)
+            write_table(self.table, self.out)
+        for part in parts:
+            part.unlink()
+        if self.folder.is_dir():
+            self.folder.rmdir()
+        return self.table
+
+
+def progress(total: int):
+    """Return the bar of cells done, rate and time left."""
+    from tqdm import tqdm
+
+    return tqdm(total=total, unit="cell", desc="encode and score")
+
+
+def work_here(cells: Sequence[Cell], store: CellStore, ffmpeg: str) -> list[str]:
+    """Work through `cells` one after another in this process; return one line per failure."""
+    failures: list[str] = []
+    with (
+        tempfile.TemporaryDirectory(prefix="fr_corpus_") as scratch,
+        progress(len(cells)) as bar,
+    ):
+        for source in dict.fromkeys(c.source for c in cells):
+            own = [c for c in cells if c.source == source]
+            failures += _work_source(own, store, ffmpeg, Path(scratch), bar)
+    return failures
+
+
+def make_corpus(
+    cells: Sequence[Cell],
+    out: str | Path,
+    ffmpeg: str,
+    report: Callable[[str], None] = print,
+    work: Callable[[Sequence[Cell], CellStore, str], list[str]] = work_here,
+) -> tuple[int, list[str]]:
+    """Work through `cells`, skip what `out` already holds, and leave a valid file whatever happens.
+
+    `work` puts the rows of each finished cell into the store and returns one line per failure.
+
+    Returns
+    -------
+    encoded : int
+        Cells encoded by this call.
+    failures : list of str
+        One line per cell that failed; the other cells are kept.
+
+    Raises
+    ------
+    InputError
+        If `out` cannot hold these cells; nothing has been encoded then.
+    """
+    store = CellStore(out)
+    done = store.done(cells)
+    todo = [c for c in cells if c.key not in done]
+    report(f"{len(cells)} cells, {len(done)} already in {out}, {len(todo)} to encode")
+    try:
+        failures = work(todo, store, ffmpeg) if todo else []
+    finally:
+        store.collect()
+    return len(todo) - len(failures), failures
+
+
+def _work_source(
+    cells: Sequence[Cell], store: CellStore, ffmpeg: str, scratch: Path, bar
+) -> list[str]:
+    reference = scratch / "reference.y4m"
+    try:
+        raster = decode_y4m(ffmpeg, cells[0].source, reference, threads=cells[0].threads)
+    except FrError as broken:
+        bar.update(len(cells))
+        return [str(broken)] * len(cells)
+    failures = []
+    for cell in cells:
+        bar.set_postfix_str(f"{cell.source.name} {cell.encoder} {cell.quality:g}")
+        with tempfile.TemporaryDirectory(dir=scratch) as folder:
+            try:
+                store.put(cell.key, run_cell(cell, ffmpeg, Path(folder), reference, raster))
+            except EncodeError as broken:
+                failures.append(str(broken))
+        bar.update()
+    reference.unlink()
+    return failures
+
+
+def write_provenance(
+    out: Path,
+    cells: Sequence[Cell],
+    versions: Mapping[str, str],
+    ffmpeg: str,
+    command: Sequence[str],
+    manifest: str | None = None,
+) -> Path:
+    """Write ``<name>.provenance.json`` beside ``<name>.jsonl.gz``: what made the corpus.
+
+    Parameters
+    ----------
+    out : Path
+        The corpus file.
+    cells : sequence of Cell
+        The grid, at least one cell of each encoder in `versions`.
+    versions : mapping
+        Encoder to version, as :func:`usable_encoders` returns it.
+    ffmpeg : str
+    command : sequence of str
+        The command line, word by word.
+    manifest : str, optional
+        Where the clips come from; what it does not say is null.
+
+    Returns
+    -------
+    Path
+        Of the file written.
+    """
+    table = read_table(out)
+    facts = {
+        "corpus": {"file": out.name, "sha256": sha256_of(out), "rows": len(table)},
+        "command": shlex.join(command),
+        "teacher": TEACHER,
+        "ffmpeg_version": ffmpeg_version(ffmpeg),
+        "libvmaf_version": sorted(table["libvmaf_version"].unique().tolist()),
+        "sources": clip_origins(list(dict.fromkeys(c.source for c in cells)), manifest),
+        "encoders": [
+            {
+                "encoder": encoder,
+                "version": version,
+                "presets": sorted({c.preset for c in cells if c.encoder == encoder}),
+                "quality_option": ADAPTERS[encoder].quality_flags[0],
+                "quality": sorted({c.quality for c in cells if c.encoder == encoder}),
+                "options": ADAPTERS[encoder].command(
+                    next(c for c in cells if c.encoder == encoder).quality,
+                    next(c for c in cells if c.encoder == encoder).preset,
+                ),
+            }
+            for encoder, version in versions.items()
+        ],
+        "frames_kept": f"0, {cells[0].every}, {2 * cells[0].every}, ... of every clip",
+    }
+    suffix = next(s for s in SUFFIXES if out.name.endswith(s))
+    target = out.with_name(out.name.removesuffix(suffix) + ".provenance.json")
+    write_json(target, facts)
+    return target

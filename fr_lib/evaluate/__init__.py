@@ -1,0 +1,28 @@
+"""Networks become evidence, and evidence a verdict.
+
+A corpus and a recipe come in; leave-one-source-out, transfer, ablation and the measures outside the
+corpus go out as plain values, and the gate judges them.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submodules=["gate"],
+    submod_attrs={
+        "ablation": ["run_ablation"],
+        "gate": ["LIFT_FLOOR"],
+        "clauses": ["MEAN_PLCC", "WORST_PLCC"],
+        "loso": [
+            "ARMS",
+            "SHIPPED_ARM",
+            "input_table",
+            "joined",
+            "measure",
+            "run_loso",
+            "worst_frames",
+        ],
+        "outside": ["measure_outside", "shipped_report"],
+        "transfer": ["run_transfer"],
+    },
+)

@@ -1,0 +1,224 @@
+"""What a codec without training rows costs, measured on real encodes.
+
+Every score here is of a held-out source *and*, where it says unseen, of a codec that the network
+never saw: leave one codec out, or train on one codec and score the others, which is the situation
+of a corpus with one hardware encoder. Two answers are compared: ours (the codec-blind network for
+an unseen slot, the codec-aware one for a seen slot), and that of the reference recipe, whose
+untrained slots are whatever training left there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from fr_lib.corpus import Corpus
+from fr_lib.errors import InputError, say
+from fr_lib.evaluate.loso import ARMS, Progress, bootstrap_interval, input_table, metrics
+from fr_lib.schema import ADAPTERS, VMAF_RANGE
+from fr_lib.train import Recipe, beside
+
+LEAVE_ONE_OUT = "leave one codec out"
+ONE_CODEC = "train on one codec"
+EVERY_CODEC = "train on every codec"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One set of training codecs, and which of them a scheme scores."""
+
+    scheme: str
+    trained_on: tuple[str, ...]
+    scored_on: tuple[str, ...]
+
+    @property
+    def label(self) -> str:
+        """Name of the row or column in a matrix."""
+        if self.scheme == ONE_CODEC:
+            return self.trained_on[0]
+        if self.scheme == EVERY_CODEC:
+            return "every codec"
+        return f"all but {self.scored_on[0]}"
+
+
+def plans(encoders: Sequence[str]) -> list[Plan]:
+    """Return all schemes for the encoders of a corpus; InputError below two encoders."""
+    if len(encoders) < 2:
+        raise InputError(
+            say("transfer", f"{len(encoders)} encoder", "2 or more", "add rows of another encoder")
+        )
+    every = tuple(encoders)
+    left = [Plan(LEAVE_ONE_OUT, tuple(e for e in every if e != x), (x,)) for x in every]
+    alone = [Plan(ONE_CODEC, (x,), every) for x in every]
+    return [Plan(EVERY_CODEC, every, every), *left, *alone]
+
+
+def run_transfer(
+    corpus: Corpus,
+    recipe: Recipe,
+    seed: int = 0,
+    device: str = "auto",
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Measure transfer to unseen codecs, for our graph and for the reference recipe.
+
+    Parameters
+    ----------
+    corpus : Corpus
+    recipe : Recipe
+        Of our networks; the reference has its own, shortened as much as this one is.
+    seed : int
+    device, progress
+        As in :func:`fr_lib.train.many.train_many`.
+
+    Returns
+    -------
+    dict
+        ``pairs``: one record per scheme, training set, scored codec and answer, with RMSE and bias
+        averaged over held-out sources. ``headline``: means over unseen pairs. ``ladders``: mean
+        score per encoder and quality value, seen and unseen. ``largest_rise``: how far a score
+        rises anywhere while quality falls.
+    """
+    from fr_lib.train import keep_processes
+
+    with keep_processes():
+        scored = _predict_all(corpus, recipe, seed, device, progress)
+    pairs = _pairs(scored)
+    ladders = _ladders(scored)
+    return {
+        "encoders": _encoders(corpus),
+        "pairs": pairs,
+        "headline": _headline(scored),
+        "ladders": ladders,
+        "largest_rise": largest_rise(ladders),
+        "reference_recipe": beside("reference", recipe).as_dict(),
+    }
+
+
+def _encoders(corpus: Corpus) -> list[str]:
+    return [e for e, rows in corpus.rows_per_slot().items() if rows]
+
+
+def _predict_all(
+    corpus: Corpus, recipe: Recipe, seed: int, device: str, progress: Progress | None
+) -> pd.DataFrame:
+    """Return one row per scored corpus row, plan and answer."""
+    from fr_lib.train import Job, train_many
+
+    table, vmaf = input_table(corpus), corpus.target()
+    sources, encoders = corpus.groups(), corpus.table["encoder"].to_numpy()
+    folds = [
+        (plan, source, np.isin(encoders, plan.trained_on) & (sources != source))
+        for plan in plans(_encoders(corpus))
+        for source in corpus.sources()
+    ]
+    # A codec that one source alone has teaches nothing to the fold without that source.
+    folds = [fold for fold in folds if fold[2].any()]
+    models = {}
+    # The codec-aware network answers for seen codecs alone, the codec-blind one for the others.
+    for arm, training in (
+        ("v1", recipe),
+        ("v3", recipe),
+        ("reference", beside("reference", recipe)),
+    ):
+        skipped = {"v1": EVERY_CODEC, "v3": LEAVE_ONE_OUT}.get(arm)
+        wanted = [f for f in folds if f[0].scheme != skipped]
+        columns = ARMS["v1" if arm == "v1" else "v3"]
+        jobs = [Job(rows, columns, seed) for _, _, rows in wanted]
+        trained = train_many(table, vmaf, jobs, training, device, _named(progress, arm))
+        for (plan, source, _), model in zip(wanted, trained, strict=True):
+            models[arm, plan, source] = model
+    parts = []
+    for plan, source, _ in folds:
+        for codec in plan.scored_on:
+            rows = np.flatnonzero((sources == source) & (encoders == codec))
+            if not len(rows):
+                continue
+            seen = codec in plan.trained_on
+            answers = {
+                "ours": models["v3" if seen else "v1", plan, source].predict(table[rows]),
+                "reference": models["reference", plan, source].predict(table[rows]),
+            }
+            for answer, predicted in answers.items():
+                part = corpus.table.iloc[rows][["src", "encoder", "quality", "vmaf"]].copy()
+                parts.append(
+                    part.assign(
+                        scheme=plan.scheme,
+                        trained_on=plan.label,
+                        seen=seen,
+                        answer=answer,
+                        predicted=np.clip(predicted, *VMAF_RANGE)
+                        if answer == "ours"
+                        else predicted,
+                    )
+                )
+    return pd.concat(parts, ignore_index=True)
+
+
+def _named(progress: Progress | None, arm: str) -> Progress | None:
+    if progress is None:
+        return None
+    return lambda message, share: progress(f"{arm}: {message}", share)
+
+
+def _per_source(scored: pd.DataFrame) -> pd.DataFrame:
+    keys = ["scheme", "trained_on", "encoder", "seen", "answer", "src"]
+    records = [
+        dict(zip(keys, key, strict=True))
+        | metrics(rows["predicted"].to_numpy(), rows["vmaf"].to_numpy())
+        for key, rows in scored.groupby(keys, sort=True)
+    ]
+    return pd.DataFrame(records)
+
+
+def _pairs(scored: pd.DataFrame) -> list[dict[str, Any]]:
+    keys = ["scheme", "trained_on", "encoder", "seen", "answer"]
+    means = _per_source(scored).groupby(keys, sort=True)[["rmse", "bias", "plcc"]].mean()
+    return means.reset_index().rename(columns={"encoder": "scored_on"}).to_dict(orient="records")
+
+
+def _headline(scored: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    """Return, per scheme and answer, means over training sets of RMSE and of absolute bias."""
+    unseen = _per_source(scored).query("not seen")
+    result: dict[str, dict[str, Any]] = {}
+    for (scheme, answer), rows in unseen.groupby(["scheme", "answer"]):
+        by_set = rows.groupby("trained_on")[["rmse", "bias"]].mean()
+        low, high = bootstrap_interval(rows.groupby("src")["rmse"].mean().to_numpy())
+        result.setdefault(scheme, {})[answer] = {
+            "rmse": by_set["rmse"].mean(),
+            "rmse_low": low,
+            "rmse_high": high,
+            "abs_bias": by_set["bias"].abs().mean(),
+            "worst_rmse": by_set["rmse"].max(),
+            "worst_set": by_set["rmse"].idxmax(),
+        }
+    return result
+
+
+def _ladders(scored: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return mean score per source, encoder, quality value and answer: seen once, unseen once."""
+    # Seen: the network of every codec. Unseen: the network that left this codec out.
+    shown = scored[scored["scheme"] != ONE_CODEC]
+    keys = ["answer", "seen", "src", "encoder", "quality"]
+    means = shown.groupby(keys, sort=True)[["vmaf", "predicted"]].mean()
+    return means.reset_index().to_dict(orient="records")
+
+
+def largest_rise(ladders: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """Return, per answer and seen / unseen, the largest rise of a score while quality falls.
+
+    VMAF points; 0 where every ladder falls all the way. Quality falls with a rising value, or with
+    a falling one for encoders whose scale runs the other way.
+    """
+    table = pd.DataFrame(ladders)
+    rises: dict[str, float] = {}
+    for (answer, seen, _, encoder), rows in table.groupby(["answer", "seen", "src", "encoder"]):
+        order = rows.sort_values("quality", ascending=not ADAPTERS[encoder].higher_is_better)
+        steps = np.diff(order["predicted"].to_numpy())
+        name = f"{answer}, {'seen' if seen else 'unseen'}"
+        rises[name] = max(rises.get(name, 0.0), float(steps.max(initial=0.0)))
+    return rises

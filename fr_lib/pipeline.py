@@ -1,0 +1,347 @@
+"""Run the notebooks through papermill, strictly, and turn them into the book.
+
+papermill alone only warns of an unknown parameter, leaves a plausible file behind when a run fails,
+and can call a notebook whose kernel died complete. Here parameters must fit, output has another
+name until it was verified, and what comes after a failure is removed.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import json
+import shutil
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from fr_lib.errors import ArtefactError, FrError, InputError, say
+from fr_lib.files import ROOT
+from fr_lib.report import build_book
+from fr_lib.runs import PROGRESS, RunDir, find, why_missing
+
+NOTEBOOKS = ("01_corpus_audit", "02_loso", "03_gate", "04_export")
+# Chapters on stored or freshly measured evidence, and the name of what they show.
+EVIDENCE = {
+    "05_transfer": "transfer",
+    "06_ceiling_and_ablation": "ablation",
+    "07_outside_the_corpus": "beyond",
+}
+PROFILES: Mapping[str, Mapping[str, Any]] = {
+    "quick": {},
+    "full": {"seeds": 5, "measure": True},
+}
+# Errors that a notebook raises for bad input; every other failure is one of the run.
+_INPUT_ERRORS = {"InputError", "CorpusError", "ArtefactError", "EncodeError", "FrError"}
+# Parameters that a whole run sets itself, and what to use instead.
+_OWN = {
+    "corpus": "use --corpus",
+    "run_dir": "use --run-dir",
+    "stop_on_fail": "a whole run always carries the verdict on to the book",
+}
+
+
+class NotebookFailed(FrError):
+    """A notebook stopped; `exit_code` is 2 where its input was at fault, else 1."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+def notebook_path(name: str) -> Path:
+    """Return the source of a notebook by its name without suffix."""
+    return ROOT / "notebooks" / f"{name}.ipynb"
+
+
+def declared_parameters(name: str) -> dict[str, Any]:
+    """Return the parameters of a notebook with their default values.
+
+    Raises
+    ------
+    ArtefactError
+        If the notebook has not exactly one ``parameters`` cell of literals.
+    """
+    import nbformat
+
+    notebook = nbformat.read(notebook_path(name), as_version=4)
+    cells = [c for c in notebook.cells if "parameters" in c.metadata.get("tags", [])]
+    if len(cells) != 1:
+        raise ArtefactError(
+            say(name, f"{len(cells)} cells tagged 'parameters'", "one", "mend the notebook")
+        )
+    return {
+        target.id: ast.literal_eval(line.value)
+        for line in ast.parse(cells[0].source).body
+        if isinstance(line, ast.Assign | ast.AnnAssign)
+        for target in (line.targets if isinstance(line, ast.Assign) else [line.target])
+    }
+
+
+def parse_settings(
+    settings: Sequence[str], names: Sequence[str] = (*NOTEBOOKS, *EVIDENCE)
+) -> dict[str, Any]:
+    """Read ``key=value`` strings against the parameters that the notebooks declare.
+
+    Raises
+    ------
+    InputError
+        For an unknown name (the nearest is named), one that the run sets itself, or a value of
+        another type than the default's.
+    """
+    known: dict[str, Any] = {}
+    for name in names:
+        known |= declared_parameters(name)
+    given = {}
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not equals:
+            raise InputError(say("--set", repr(setting), "key=value", "add the value"))
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1, cutoff=0.0)[0]
+            raise InputError(
+                say(
+                    "--set",
+                    f"{key!r} is no parameter of any notebook",
+                    ", ".join(sorted(known)),
+                    f"did you mean {near!r}?",
+                )
+            )
+        if key in _OWN:
+            others = ", ".join(sorted(known.keys() - _OWN))
+            raise InputError(say("--set", f"{key!r} is set by the run", others, _OWN[key]))
+        given[key] = _typed(key, text, known[key])
+    return given
+
+
+def _typed(key: str, text: str, default: Any) -> Any:
+    if isinstance(default, str):
+        return text
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        value = text
+    if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if type(value) is not type(default):
+        raise InputError(
+            say(f"--set {key}", repr(text), type(default).__name__, f"like {default!r}")
+        )
+    return value
+
+
+def run_notebook(name: str, run: RunDir, settings: Mapping[str, Any]) -> Path:
+    """Execute one notebook into ``<run>/notebooks/<name>.ipynb`` and verify that it ran whole.
+
+    Parameters
+    ----------
+    name : str
+    run : RunDir
+    settings : mapping
+        Values by parameter name; those that this notebook does not declare are for others.
+
+    Raises
+    ------
+    NotebookFailed
+        With notebook, cell and message; the copy is kept as ``<name>.failed.ipynb``. What an
+        earlier run left of this and later notebooks is gone either way.
+    """
+    import papermill
+
+    declared = declared_parameters(name)
+    # All of them, so that the injected cell of the copy documents the run.
+    full = declared | {k: v for k, v in settings.items() if k in declared}
+    folder = run / "notebooks"
+    folder.mkdir(parents=True, exist_ok=True)
+    partial, final = folder / f"{name}.inprogress.ipynb", folder / f"{name}.ipynb"
+    failed = folder / f"{name}.failed.ipynb"
+    _clear(run, name)
+    try:
+        papermill.execute_notebook(
+            notebook_path(name),
+            partial,
+            parameters=full,
+            progress_bar=False,
+            cwd=str(Path.cwd()),
+            kernel_name="python3",
+            # The kernel warns on each start of what every local notebook does.
+            extra_arguments=["--IPKernelApp.log_level=ERROR"],
+            # All that counts is on disk by now, and a kernel with torch or with processes of its
+            # own takes seconds to say goodbye.
+            shutdown_kernel="immediate",
+        )
+        _verify(partial, name)
+    except Exception as stopped:
+        if partial.is_file():
+            partial.replace(failed)
+        raise _explained(stopped, name, failed) from None
+    partial.replace(final)
+    return final
+
+
+def _clear(run: RunDir, name: str) -> None:
+    """Remove what an earlier run left of this and later notebooks, and its book."""
+    run.drop_after(name)
+    for copy in (run / "notebooks").glob("*.ipynb"):
+        if copy.name >= name:
+            copy.unlink()
+    shutil.rmtree(run / "book", ignore_errors=True)
+
+
+def _verify(path: Path, name: str) -> None:
+    """Refuse an executed notebook with an error, or with a cell that never ran."""
+    import nbformat
+
+    notebook = nbformat.read(path, as_version=4)
+    code = [c for c in notebook.cells if c.cell_type == "code" and c.source.strip()]
+    unfinished = [c for c in code if c.execution_count is None]
+    errors = [o for c in code for o in c.outputs if o.output_type == "error"]
+    if unfinished or errors or notebook.metadata.get("papermill", {}).get("exception"):
+        message = say(
+            name,
+            f"{len(unfinished)} of {len(code)} cells did not run, {len(errors)} errors",
+            "every cell, no error",
+            "run it again; the kernel may have been killed",
+        )
+        raise NotebookFailed(message, 1)
+
+
+def _explained(stopped: Exception, name: str, failed: Path) -> NotebookFailed:
+    if isinstance(stopped, NotebookFailed):
+        return stopped
+    ename = getattr(stopped, "ename", type(stopped).__name__)
+    message = getattr(stopped, "evalue", str(stopped))
+    cell = getattr(stopped, "exec_count", None)
+    code = 2 if ename in _INPUT_ERRORS else 1
+    if code == 2:
+        return NotebookFailed(f"{name}: {message}", code)
+    where = f"{name}, cell {cell}" if cell else name
+    return NotebookFailed(f"{where}: {ename}: {message} (see {failed})", code)
+
+
+@contextmanager
+def shown_progress(name: str, run: RunDir) -> Iterator[None]:
+    """Show what a notebook's long step reports, as a bar on a terminal, else as plain lines."""
+    from tqdm import tqdm
+
+    report = run / PROGRESS
+    report.unlink(missing_ok=True)
+    done = threading.Event()
+    terminal = sys.stderr.isatty()
+    bar = tqdm(
+        total=1.0,
+        desc=name,
+        bar_format="{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining} {postfix}",
+        mininterval=0.2 if terminal else 10,
+    )
+
+    def watch() -> None:
+        while not done.wait(0.5):
+            if report.is_file():
+                state = json.loads(report.read_text())
+                bar.set_postfix_str(state["message"], refresh=False)
+                # A step with several parts reports each of them from its start.
+                bar.update(state["share"] - bar.n)
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+        bar.update(1.0 - bar.n)
+    finally:
+        done.set()
+        watcher.join()
+        bar.close()
+        report.unlink(missing_ok=True)
+
+
+def run_all(
+    run: RunDir,
+    settings: Mapping[str, Any],
+    book: bool = True,
+    say_line: Callable[[str], None] = print,
+) -> int:
+    """Run the four notebooks and build the book; return the exit code of the verdict.
+
+    A failed gate does not stop the run: 04 writes the audit trail, the book says that the model
+    failed, and the exit code is 1.
+
+    Raises
+    ------
+    FrError
+        If a notebook or the book fails.
+    """
+    # Inside the whole run the verdict is carried on to 04 and to the book.
+    settings = dict(settings) | {"stop_on_fail": False}
+    for name in NOTEBOOKS:
+        with shown_progress(name, run):
+            run_notebook(name, run, settings)
+    page = None
+    if book:
+        missing = _run_evidence(run, settings)
+        with shown_progress("book", run):
+            page = build_book(run, missing)
+    loso, gate = run.read("loso.json"), run.read("gate.json")
+    for line in closing_lines(loso, gate, run, page):
+        say_line(line)
+    return 0 if gate["gate_passed"] else 1
+
+
+def _run_evidence(run: RunDir, settings: Mapping[str, Any]) -> dict[str, str]:
+    """Run the chapters that have evidence; return the others with what keeps them from it."""
+    missing = {}
+    audit = run.read("audit.json")
+    for name, key in EVIDENCE.items():
+        if key == "transfer" and len(audit["trained_slots"]) < 2:
+            missing[name] = "transfer needs rows of two encoders or more"
+        elif key == "beyond" and audit["teacher_check"]["status"] != "measured":
+            missing[name] = f"the teacher is no formula here, {audit['teacher_check']['reason']}"
+        elif settings.get("measure") or find(run, key):
+            with shown_progress(name, run):
+                run_notebook(name, run, settings)
+        else:
+            missing[name] = why_missing(run, key)
+    return missing
+
+
+def closing_lines(
+    loso: Mapping[str, Any], gate: Mapping[str, Any], run: RunDir, page: Path | None
+) -> list[str]:
+    """Return verdict, headline figures and paths, the last lines that a run prints."""
+    figures = loso["arms"]["v3"]["summary"]
+    failed = [c["name"] for c in gate["clauses"] if c["blocks"] and c["status"] == "fail"]
+    verdict = "PASSED" if gate["gate_passed"] else f"FAILED ({', '.join(failed)})"
+    stress = run.read("outside.json")["arms"]["v3"]["stress"]
+    adr = "PASSED" if gate["adr_gate_passed"] else "FAILED"
+    return [
+        f"gate:  {verdict}; ADR-0319's own recipe by ADR-0323's clauses: {adr}",
+        f"LOSO:  recipe {loso['recipe']['name']}, mean PLCC {_number(figures['mean_plcc'], 5)}, "
+        f"worst PLCC {_number(figures['min_plcc'], 5)} ({figures['worst_source']}), "
+        f"mean RMSE {_number(figures['mean_rmse'], 3)} VMAF points",
+        f"stress set ({stress['rows']:,} frames that no encoder of the corpus made): RMSE "
+        f"{_number(stress['rmse'], 3)}, worst cell {_number(stress['worst_cell']['rmse'], 2)}",
+        f"model: {run / 'model'}",
+        f"open:  {page or 'no book was built'}",
+    ]
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "not finite" if value is None else f"{value:.{digits}f}"
+
+
+def smoke_corpus(run: RunDir) -> Path:
+    """Write a small synthetic corpus for a smoke run into the run directory, and return its path.
+
+    Its rows are made up and say so; a model made of them can never be released.
+    """
+    from fr_lib.corpus import synthetic_table, write_table
+
+    path = run / "smoke.jsonl"
+    table = synthetic_table(
+        ["libx264", "libx265", "libsvtav1"], [20, 30, 40, 50], sources=4, frames=10, seed=0
+    )
+    write_table(table, path)
+    return path

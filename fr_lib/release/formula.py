@@ -1,0 +1,193 @@
+"""VMAF v0.6.1 as one ONNX file: the teacher's own formula, for whoever has the six features.
+
+It is the nu-SVR of :mod:`fr_lib.corpus.teachers`, one node per operation and the model file's own
+numbers as weights. Whoever wants VMAF v0.6.1 and has its features needs this and no network.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import distribution
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fr_lib.corpus import MODEL_FILE, MODEL_PACKAGE, svr_parameters, vmaf_from_features
+from fr_lib.errors import ArtefactError, say
+from fr_lib.files import sha256_of, write_bytes
+from fr_lib.release.onnx import Graph, check_onnx, open_session
+from fr_lib.schema import CANONICAL_6, TEACHER
+
+if TYPE_CHECKING:
+    import onnx
+
+FORMULA_ID = "vmaf_v0_6_1_formula"
+FORMULA_INPUTS = {"features": ("N", len(CANONICAL_6))}
+# Float32 inside would cost 5e-3: support vectors of weight 4 nearly cancel, and what is left is
+# divided by 0.012. With double inside the rounding of ports costs 2e-5.
+FORMULA_ATOL = 1e-3
+OPS = frozenset("Cast Mul Add Sub Div MatMul ReduceSum Exp Clip Squeeze".split())
+LICENSE = "BSD-2-Clause-Patent"
+COPYRIGHT = "Copyright (c) 2020 Netflix, Inc."
+NOTES = (
+    "VMAF v0.6.1 itself, not a network: its nu-SVR as a graph, within 1e-3 of libvmaf. Features go "
+    "in raw, no scaler, no codec. Use it instead of fr_regressor_v3 wherever the six features are "
+    "at hand and VMAF v0.6.1 is the score that is wanted."
+)
+_RANDOM_ROWS = 1000
+
+
+def _build() -> onnx.ModelProto:
+    """Write the formula of ``fr_lib.corpus.teachers`` down as a graph, step by step.
+
+    Nothing is worked out beforehand (the lengths of the support vectors, say), so the weights are
+    the digits of the model file and the bytes are the same on any machine.
+    """
+    from onnx import TensorProto
+
+    svr, graph = svr_parameters(), Graph()
+    rows = graph.weight("axis_of_rows", np.array([0], dtype=np.int64))
+    columns = graph.weight("axis_of_columns", np.array([1], dtype=np.int64))
+
+    def length(x: str, axis: str, name: str) -> str:
+        squares = graph.node("Mul", [x, x], f"{name}.squares")
+        return graph.node("ReduceSum", [squares, axis], name, keepdims=1)
+
+    def step(op: str, x: str, value: Any, name: str) -> str:
+        weight = graph.weight(name, np.asarray(value, dtype=np.float64))
+        return graph.node(op, [x, weight], f"after_{name}")
+
+    z = graph.node("Cast", ["features"], "double", to=TensorProto.DOUBLE)
+    z = step("Add", step("Mul", z, svr.slopes, "slopes"), svr.intercepts, "intercepts")
+    kernel = step("MatMul", z, np.ascontiguousarray(svr.vectors.T), "vectors")
+    kernel = step("Mul", kernel, 2.0, "two")
+    kernel = graph.node("Sub", [kernel, length(z, columns, "z_length")], "less_z_length")
+    kernel = graph.node("Sub", [kernel, length("vectors", rows, "lengths")], "less_lengths")
+    kernel = graph.node("Exp", [step("Mul", kernel, svr.gamma, "gamma")], "kernel")
+    score = step("MatMul", kernel, svr.weights[:, None], "weights")
+    score = step("Sub", score, svr.rho, "rho")
+    score = step("Sub", score, svr.score_intercept, "score_intercept")
+    score = step("Div", score, svr.score_slope, "score_slope")
+    bounds = [graph.weight(n, np.float64(v)) for n, v in zip(("lo", "hi"), svr.clip, strict=True)]
+    score = graph.node("Clip", [score, *bounds], "clipped")
+    score = graph.node("Squeeze", [score, columns], "score")
+    graph.node("Cast", [score], "vmaf", to=TensorProto.FLOAT)
+    return graph.model(FORMULA_ID, FORMULA_INPUTS)
+
+
+def export_formula(path: str | Path) -> dict[str, Any]:
+    """Write VMAF v0.6.1 as one ONNX file and check what was written.
+
+    Parameters
+    ----------
+    path : path-like
+        Written atomically; the same bytes each time.
+
+    Returns
+    -------
+    dict
+        The facts of :func:`fr_lib.release.onnx.check_onnx`.
+
+    Raises
+    ------
+    ArtefactError
+        If libvmaf's model file is not installed, or the file breaks a rule.
+    """
+    write_bytes(path, _build().SerializeToString(deterministic=True))
+    return check_formula(path)
+
+
+def check_rows() -> np.ndarray:
+    """Return the rows on which a file is held against the formula.
+
+    Returns
+    -------
+    (N, 6) float32
+        Raw units: the place of every support vector, where its weight counts most, and 1,000 random
+        rows with the five up to 1.5 and motion2 up to 100, half of which end in the clip.
+    """
+    svr = svr_parameters()
+    places = (svr.vectors - svr.intercepts) / svr.slopes
+    random = np.random.default_rng(0).uniform(0, [1.5] * 5 + [100.0], (_RANDOM_ROWS, 6))
+    return np.concatenate([places, random]).astype(np.float32)
+
+
+def check_formula(path: str | Path) -> dict[str, Any]:
+    """Check that an ONNX file is VMAF v0.6.1, by its form and by running it.
+
+    Returns
+    -------
+    dict
+        The facts of :func:`fr_lib.release.onnx.check_onnx`.
+
+    Raises
+    ------
+    ArtefactError
+        One line per broken rule: those of a model of ours with the float32 ports
+        ``features [N,6]`` -> ``vmaf [N]``, an operator that the formula does not have, a score that
+        is not within ``FORMULA_ATOL`` of the formula.
+    """
+    facts = check_onnx(path, FORMULA_INPUTS)
+    foreign = sorted(set(facts["ops"]) - OPS)
+    if foreign:  # asked before it is run: a foreign loop may never end
+        raise ArtefactError(
+            say(
+                str(path),
+                f"operators {', '.join(foreign)}",
+                f"those of the formula: {', '.join(sorted(OPS))}",
+                "release again",
+            )
+        )
+    off = _largest_difference(Path(path), check_rows())
+    if not off <= FORMULA_ATOL:
+        raise ArtefactError(
+            say(
+                str(path),
+                f"differs from VMAF v0.6.1 by {off:g} points",
+                f"{FORMULA_ATOL:g}",
+                "release again",
+            )
+        )
+    return facts
+
+
+def _largest_difference(path: Path, rows: np.ndarray) -> float:
+    """Return the largest difference of a file's scores to the formula; inf if it gives others."""
+    try:
+        scores = open_session(path).run(["vmaf"], {"features": rows})[0]
+    except Exception as broken:  # onnxruntime's own types, for weights whose shapes do not fit
+        why = str(broken).partition("\n")[0]
+        raise ArtefactError(
+            say(str(path), f"cannot be run ({why})", "a graph that runs", "release again")
+        ) from None
+    exact = vmaf_from_features(rows)
+    return float(np.abs(scores - exact).max()) if scores.shape == exact.shape else float("inf")
+
+
+def formula_card(facts: dict[str, Any]) -> dict[str, Any]:
+    """Return the sidecar of ``vmaf_v0_6_1_formula.onnx``.
+
+    Parameters
+    ----------
+    facts : dict
+        What :func:`export_formula` returned.
+    """
+    package = distribution(MODEL_PACKAGE)
+    return {
+        "id": FORMULA_ID,
+        "kind": "fr",
+        "onnx": f"{FORMULA_ID}.onnx",
+        **{key: facts[key] for key in ("opset", "sha256", "input_names", "output_names")},
+        "notes": NOTES,
+        "feature_order": list(CANONICAL_6),
+        "codec_aware": False,
+        "teacher": TEACHER,
+        "source": {
+            "package": package.name,
+            "version": package.version,
+            "file": MODEL_FILE,
+            "sha256": sha256_of(str(package.locate_file(f"{MODEL_PACKAGE}/{MODEL_FILE}"))),
+        },
+        "license": LICENSE,
+        "copyright": COPYRIGHT,
+    }

@@ -1,0 +1,281 @@
+"""The consumer: from a verified model folder and libvmaf's features to scores."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fr_lib.corpus import MOST, Log, outside_domain, read_log, vmaf_from_features
+from fr_lib.errors import ArtefactError, InputError, say
+from fr_lib.files import read_json
+from fr_lib.release.checks import find_row, row_problems
+from fr_lib.release.onnx import open_session
+from fr_lib.release.registry import REGISTRY
+from fr_lib.schema import CANONICAL_6, MODEL_ID, BlockNorm, adapter, codec_block
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+# Mean absolute difference per frame, VMAF points, up to which a log's score is v0.6.1's own. Logs
+# of six decimals differ by 5e-5, those of libvmaf 1.5, of five, by 6e-4, and features rounded to
+# three by 6e-2; the other models that libvmaf ships (phone, 4K, without enhancement gain) differ by
+# whole points. A mean, as the worst frame grows with the number of frames.
+SAME_TEACHER = 0.1
+CODEC_AWARE = "codec-aware network"
+CODEC_BLIND = "codec-blind network (no training rows for this encoder)"
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A model that was verified before it was loaded; make one with :meth:`load`.
+
+    Attributes
+    ----------
+    card : dict
+        The sidecar.
+    session : onnxruntime.InferenceSession
+    """
+
+    card: dict[str, Any]
+    session: onnxruntime.InferenceSession
+
+    @classmethod
+    def load(
+        cls, model_dir: str | Path, model_id: str = MODEL_ID, *, threads: int = 1
+    ) -> Predictor:
+        """Load a model through its registry.
+
+        Parameters
+        ----------
+        model_dir : path-like
+            Folder with ``registry.json``.
+        model_id : str
+            Id of a codec-aware model of that registry.
+        threads : int
+            Of onnxruntime; one is deterministic and fast enough for 6 + 18 numbers a row.
+
+        Raises
+        ------
+        ArtefactError
+            If the row is missing or marked ``smoke``, or one of its files is missing, altered or
+            breaks the contract; one line per problem, file named.
+        """
+        folder = Path(model_dir)
+        row = find_row(folder, model_id)
+        if row.get("smoke", False):
+            raise ArtefactError(
+                say(
+                    str(folder / REGISTRY),
+                    f"{model_id} is marked smoke: its gate failed, or its rows were synthetic",
+                    "a model that passed its gate",
+                    "train on a corpus that passes (make book) and release that run",
+                )
+            )
+        problems = row_problems(folder, row, like=MODEL_ID)
+        if problems:
+            raise ArtefactError("\n".join(problems))
+        path = folder / row["onnx"]
+        card = read_json(path.with_suffix(".json"), made_by="make release")
+        return cls(card, open_session(path, threads))
+
+    def is_trained(self, encoder: str) -> bool:
+        """Say whether `encoder` had training rows; InputError if it is not in the vocabulary."""
+        return self.card["trained_slots"][adapter(encoder).encoder] > 0
+
+    def score(
+        self, features: np.ndarray, encoder: str, quality: float, preset: str | None = None
+    ) -> np.ndarray:
+        """Score the frames of one encode.
+
+        Parameters
+        ----------
+        features : (N, 6) array_like
+            Raw libvmaf values, order ``CANONICAL_6``; N may be 0.
+        encoder : str
+            The FFmpeg encoder that made the encode, one of ``ENCODER_VOCAB_V3``.
+        quality : float
+            Its quality value (crf, qp, cq, ...), in the encoder's own range.
+        preset : str, optional
+            Default: the encoder's own default preset.
+
+        Returns
+        -------
+        (N,) float32
+            VMAF, 0..100. For an encoder without training rows the codec-blind network answers, and
+            quality and preset have no influence: see :meth:`is_trained`.
+
+        Raises
+        ------
+        InputError
+            For an encoder outside the vocabulary, a preset or quality value that it does not have,
+            or features of another shape or beyond what a feature can be.
+        ArtefactError
+            If the model gives a score that is not finite.
+        """
+        x = _checked(features)
+        codec = adapter(encoder)
+        codec.check_quality(quality)
+        ordinal = codec.preset_ordinal(codec.default_preset if preset is None else preset)
+        norm = BlockNorm.from_sidecar(self.card)
+        n = len(x)
+        block = codec_block([encoder] * n, np.full(n, ordinal), np.full(n, quality), norm)
+        # In float32 throughout, as in training, so that the graph sees the same digits.
+        mean, std = (np.float32(self.card[key]) for key in ("feature_mean", "feature_std"))
+        inputs = {"features": (x.astype(np.float32) - mean) / std, "codec_block": block}
+        scores = self.session.run(["vmaf"], inputs)[0]
+        if not np.isfinite(scores).all():
+            row = int(np.argmin(np.isfinite(scores)))
+            raise ArtefactError(
+                say(
+                    f"{self.card['onnx']}, features row {row}",
+                    f"score {scores[row]}",
+                    "a finite score",
+                    "release another model",
+                )
+            )
+        return scores
+
+
+def _checked(features: np.ndarray) -> np.ndarray:
+    """Return `features` as (N, 6) float64, or raise InputError."""
+    x = np.asarray(features, dtype=np.float64)
+    wanted = f"(N, {len(CANONICAL_6)}): {', '.join(CANONICAL_6)}"
+    if x.ndim != 2 or x.shape[1] != len(CANONICAL_6):
+        raise InputError(say("features", f"shape {x.shape}", wanted, "give one row per frame"))
+    bad = np.argwhere(~(np.abs(x) <= MOST))  # true for NaN too
+    if len(bad):
+        row, column = bad[0]
+        raise InputError(
+            say(
+                f"features row {row}",
+                f"{CANONICAL_6[column]} is {x[row, column]}",
+                f"a number up to {MOST:g}",
+                "leave such frames out",
+            )
+        )
+    return x
+
+
+def predict_logs(
+    predictor: Predictor,
+    paths: Sequence[str | Path],
+    encoder: str,
+    quality: float,
+    preset: str | None = None,
+    frames: bool = False,
+) -> list[dict[str, Any]]:
+    """Score libvmaf logs of encodes made with the same settings, and show the error beside it.
+
+    All six features are there, so VMAF v0.6.1 itself can be worked out: it is the truth that the
+    network repeats.
+
+    Parameters
+    ----------
+    predictor : Predictor
+    paths : sequence of path-like
+    encoder, quality, preset
+        As in :meth:`Predictor.score`.
+    frames : bool
+        Give each log a list of its frames too.
+
+    Returns
+    -------
+    list of dict
+        Per log: file, frames (count), mean and min of the prediction (VMAF 0..100), answered_by
+        (which says when the codec-blind network stood in for an encoder without training rows),
+        formula_mean and formula_min (VMAF v0.6.1), difference (of the means, prediction minus
+        formula), largest_difference (of a frame), frames_outside and features_outside (frames
+        beyond what training rows showed, in all and by feature). Where the log carries a score:
+        log_mean, log_difference (mean absolute difference to the formula, per frame) and
+        log_is_v0_6_1; where it carries scores of other names than ``vmaf``, log_scores has mean,
+        difference and is_v0_6_1 of each. note (str) where something is off; per_frame where asked
+        for.
+
+    Raises
+    ------
+    FrError
+        As :func:`fr_lib.corpus.logs.read_log` and :meth:`Predictor.score`, before any result is
+        returned.
+    """
+    answered_by = CODEC_AWARE if predictor.is_trained(encoder) else CODEC_BLIND
+    rows = []
+    for path in paths:
+        log = read_log(path)
+        scores = predictor.score(log.features, encoder, quality, preset).astype(np.float64)
+        truth = vmaf_from_features(log.features)
+        out = outside_domain(log.features, predictor.card["domain"])
+        row = {
+            "file": log.path,
+            "frames": len(scores),
+            "mean": float(scores.mean()),
+            "min": float(scores.min()),
+            "answered_by": answered_by,
+            "formula_mean": float(truth.mean()),
+            "formula_min": float(truth.min()),
+            "difference": float(scores.mean() - truth.mean()),
+            "largest_difference": float(np.abs(scores - truth).max()),
+            "frames_outside": int(out.any(axis=1).sum()),
+            "features_outside": {
+                name: int(n) for name, n in zip(CANONICAL_6, out.sum(axis=0), strict=True) if n
+            },
+        }
+        own = _own_scores(log, truth)
+        row |= {f"log_{key}": value for key, value in own.get("vmaf", {}).items()}
+        if others := {name: score for name, score in own.items() if name != "vmaf"}:
+            row["log_scores"] = others
+        if note := "; ".join([*_foreign_scores(own, row["formula_mean"]), *_beyond(row)]):
+            row["note"] = note
+        rows.append(row | ({"per_frame": _per_frame(scores, truth, out)} if frames else {}))
+    return rows
+
+
+def _own_scores(log: Log, truth: np.ndarray) -> dict[str, dict[str, Any]]:
+    """Compare the scores that a log carries with the formula, over the frames that have one."""
+    own = {}
+    for name, scores in log.scores.items():
+        difference = float(np.nanmean(np.abs(scores - truth)))
+        own[name] = {
+            "mean": float(np.nanmean(scores)),
+            "difference": difference,
+            "is_v0_6_1": difference <= SAME_TEACHER,
+        }
+    return own
+
+
+def _foreign_scores(own: Mapping[str, Mapping[str, Any]], formula: float) -> Iterator[str]:
+    foreign = [
+        f"{name} (mean {score['mean']:.3f})"
+        for name, score in own.items()
+        if not score["is_v0_6_1"]
+    ]
+    if foreign:
+        yield (
+            f"the log's own {', '.join(foreign)} is not of vmaf_v0.6.1, whose formula gives "
+            f"{formula:.3f}: prediction and formula are of v0.6.1"
+        )
+
+
+def _beyond(row: Mapping[str, Any]) -> Iterator[str]:
+    if row["frames_outside"]:
+        named = ", ".join(f"{name} {n}" for name, n in row["features_outside"].items())
+        yield (
+            f"{row['frames_outside']} of {row['frames']} frames lie outside what the training rows "
+            f"showed ({named}): read the formula there"
+        )
+
+
+def _per_frame(scores: np.ndarray, truth: np.ndarray, out: np.ndarray) -> list[dict[str, Any]]:
+    return [
+        {
+            "frame": number,
+            "predicted": float(score),
+            "formula": float(exact),
+            "difference": float(score - exact),
+            "outside": [name for name, beyond in zip(CANONICAL_6, marks, strict=True) if beyond],
+        }
+        for number, (score, exact, marks) in enumerate(zip(scores, truth, out, strict=True))
+    ]

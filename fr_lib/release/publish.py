@@ -1,0 +1,125 @@
+"""Publishing: a run's model put into a model folder, whole or not at all."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from fr_lib.errors import ArtefactError, GateFailed, say
+from fr_lib.files import atomic_path, json_text
+from fr_lib.release.card import _failed, _read_object
+from fr_lib.release.checks import find_row, verify
+from fr_lib.release.formula import FORMULA_ID, export_formula, formula_card
+from fr_lib.release.registry import (
+    FORMULA_DESCRIPTION,
+    REGISTRY,
+    _add_schema,
+    _check_rows,
+    _merged_file,
+    registry_row,
+)
+from fr_lib.schema import (
+    MODEL_ID,
+)
+
+
+def _passed_before(folder: Path) -> bool:
+    """Say whether `folder` holds a model of ours that passed its gate, by row or by sidecar."""
+    registry, card = folder / REGISTRY, folder / f"{MODEL_ID}.json"
+    rows = _check_rows(_read_object(registry), MODEL_ID, registry) if registry.exists() else []
+    by_row = any(row["id"] == MODEL_ID and not row.get("smoke", False) for row in rows)
+    return by_row or (card.exists() and _read_object(card).get("gate_passed") is True)
+
+
+def publish(source_dir: str | Path, model_dir: str | Path) -> str:
+    """Put the model of a run's folder into a model folder and its registry.
+
+    Only ``fr_regressor_v3.onnx``, ``.json``, its row and, if absent, ``registry.schema.json`` are
+    written. All bytes are on disk before the first of three renames: model, sidecar, registry. An
+    interruption between them leaves a folder that :func:`verify` and the consumer refuse, never
+    one that scores with the wrong files, and publishing again mends it.
+
+    Parameters
+    ----------
+    source_dir : path-like
+        The ``model`` folder of a run.
+    model_dir : path-like
+        Made if absent.
+
+    Returns
+    -------
+    str
+        One line that says what was published where.
+
+    Raises
+    ------
+    ArtefactError
+        If the source does not verify, comes from synthetic rows, or the target's registry cannot
+        be read. Nothing is changed.
+    GateFailed
+        If the source failed its gate and the target holds a model that passed. Nothing is changed.
+    """
+    source, target = Path(source_dir), Path(model_dir)
+    problems = verify(source)
+    if problems:
+        raise ArtefactError("\n".join(problems))
+    row = find_row(source)
+    names = (row["onnx"], f"{MODEL_ID}.json")
+    card = _read_object(source / names[1])
+    if card["run_provenance"]["synthetic"]:
+        raise ArtefactError(
+            say(str(source), "a smoke run on synthetic rows", "a run on a real corpus", "run one")
+        )
+    if _failed(card) and _passed_before(target):
+        raise GateFailed(
+            say(
+                str(source),
+                f"the gate failed, and {target} holds a {MODEL_ID} that passed",
+                "a model that passed",
+                "nothing was changed; train again",
+            )
+        )
+    _put(target, row, {name: (source / name).read_bytes() for name in names})
+    state = "gate failed: audit trail, not for scoring" if _failed(card) else "gate passed"
+    return f"{MODEL_ID} ({state}, sha256 {row['sha256'][:12]}) is in {target}"
+
+
+def _put(target: Path, row: Mapping[str, Any], files: Mapping[str, bytes]) -> None:
+    """Write the files of a row into a model folder, in their order, and the registry after them."""
+    registry = _merged_file(target / REGISTRY, row)
+    target.mkdir(parents=True, exist_ok=True)
+    _add_schema(target)
+    with ExitStack() as renames:
+        # The stack unwinds from the end: model first, registry last.
+        for name, data in [(REGISTRY, registry), *reversed(files.items())]:
+            renames.enter_context(atomic_path(target / name)).write_bytes(data)
+
+
+def publish_formula(model_dir: str | Path) -> str:
+    """Put VMAF v0.6.1 as a model into a model folder and its registry, beside whatever is there.
+
+    It comes from libvmaf's model file and from no run, so no gate is asked. Files and renames are
+    as in :func:`publish`.
+
+    Returns
+    -------
+    str
+        One line that says what was published where.
+
+    Raises
+    ------
+    ArtefactError
+        If libvmaf's model file is not installed, or the target's registry cannot be read. Nothing
+        is changed.
+    """
+    with tempfile.TemporaryDirectory() as made:
+        path = Path(made) / f"{FORMULA_ID}.onnx"
+        card = formula_card(export_formula(path))
+        model = path.read_bytes()
+    row = registry_row(card, description=FORMULA_DESCRIPTION)
+    files = {path.name: model, f"{FORMULA_ID}.json": json_text(card).encode()}
+    _put(Path(model_dir), row, files)
+    return f"{FORMULA_ID} (VMAF v0.6.1 itself, sha256 {row['sha256'][:12]}) is in {model_dir}"

@@ -1,0 +1,158 @@
+"""The registry: one row per model, merged into its text so that all other rows keep every byte."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from fr_lib.errors import ArtefactError, say
+from fr_lib.files import json_text, write_bytes
+from fr_lib.release.card import _DATA, LICENSE, SCHEMA, _parse, _read_text, _schema_problems
+
+REGISTRY = "registry.json"
+DESCRIPTION = (
+    "Full-reference VMAF regressor, codec-aware: six libvmaf features and an 18-D codec block "
+    "(16 encoder slots, preset, quality) to a score of 0..100 per frame."
+)
+FORMULA_DESCRIPTION = (
+    "VMAF v0.6.1 itself: its nu-SVR of six raw libvmaf features as a graph, to a score of 0..100 "
+    "per frame, exact to 1e-3. No network, no scaler, no codec."
+)
+
+
+def registry_row(
+    card: Mapping[str, Any], *, description: str = DESCRIPTION, license_id: str = LICENSE
+) -> dict[str, Any]:
+    """Return the registry row of a sidecar (section 7); ``smoke`` is the sidecar's own.
+
+    Parameters
+    ----------
+    card : mapping
+        What :func:`sidecar` or :func:`fr_lib.release.formula.formula_card` returned.
+    description : str
+        At most 256 characters.
+    license_id : str
+        SPDX identifier of the weights' licence.
+    """
+    return {
+        **{key: card[key] for key in ("id", "kind", "onnx", "sha256", "opset")},
+        "description": description,
+        "license": license_id,
+        "notes": card["notes"],
+        "smoke": _smoke(card),
+    }
+
+
+def _smoke(card: Mapping[str, Any]) -> bool:
+    """Say whether a model is not for scoring; one that was not trained always is for scoring."""
+    return card["training"]["smoke"] if "training" in card else False
+
+
+_DECODER = json.JSONDecoder()
+_SPACE = re.compile(r"[ \t\r\n]*")
+
+
+def _skip(text: str, at: int) -> int:
+    return _SPACE.match(text, at).end()  # type: ignore[union-attr]
+
+
+def _members(text: str, opening: int) -> Iterator[tuple[Any, int, int]]:
+    """Yield (key or None, start, end) of each member of the JSON object or array at `opening`.
+
+    `text` has to be valid JSON.
+    """
+    at = _skip(text, opening + 1)
+    while text[at] not in "]}":
+        key = None
+        if text[opening] == "{":
+            key, at = _DECODER.raw_decode(text, at)
+            at = _skip(text, _skip(text, at) + 1)  # past the colon
+        _, end = _DECODER.raw_decode(text, at)
+        yield key, at, end
+        at = _skip(text, end)
+        if text[at] == ",":
+            at = _skip(text, at + 1)
+
+
+def _rendered(row: Mapping[str, Any], lead: str) -> str:
+    """Return `row` as text in the manner of its neighbours; `lead` is the space before a row."""
+    if "\n" not in lead:
+        return json.dumps(row, allow_nan=False)
+    line_end = "\r\n" if "\r\n" in lead else "\n"
+    margin = lead.rpartition("\n")[2]
+    text = json.dumps(row, indent="\t" if "\t" in margin else 2, allow_nan=False)
+    return text.replace("\n", line_end + margin)
+
+
+def _check_rows(registry: Mapping[str, Any], model_id: str, where: str | Path) -> list[dict]:
+    """Return the rows if they can be merged with, else raise ArtefactError."""
+    rows = registry.get("models")
+    if not isinstance(rows, list) or not all(
+        isinstance(row, dict) and isinstance(row.get("id"), str) for row in rows
+    ):
+        raise ArtefactError(
+            say(str(where), "no list 'models' of rows with an id", SCHEMA, "correct the registry")
+        )
+    if sum(row["id"] == model_id for row in rows) > 1:
+        raise ArtefactError(
+            say(str(where), f"several rows {model_id}", "one row per id", "remove all but one")
+        )
+    return rows
+
+
+def _merged(text: str, row: Mapping[str, Any], where: str | Path) -> str:
+    """Return the registry's text with `row` put in; all else keeps its characters."""
+    rows = _check_rows(_parse(text, where), row["id"], where)
+    array = [s for key, s, _ in _members(text, _skip(text, 0)) if key == "models"][-1]
+    spans = [(start, end) for _, start, end in _members(text, array)]
+    if not spans:
+        rest = _skip(text, array + 1)
+        lead = "\n    "
+        return f"{text[: array + 1]}{lead}{_rendered(row, lead)}\n  {text[rest:]}"
+    lead = text[array + 1 : spans[0][0]]
+    for old, (start, end) in zip(rows, spans, strict=True):
+        if old["id"] == row["id"]:
+            new = {**old, **row}
+            return text if new == old else text[:start] + _rendered(new, lead) + text[end:]
+        if old["id"] > row["id"]:
+            return f"{text[:start]}{_rendered(row, lead)},{lead or ' '}{text[start:]}"
+    end = spans[-1][1]
+    return f"{text[:end]},{lead or ' '}{_rendered(row, lead)}{text[end:]}"
+
+
+def _merged_file(registry_path: Path, row: Mapping[str, Any]) -> bytes:
+    """Return the new bytes of a registry, one that is yet to be made included."""
+    problems = _schema_problems(SCHEMA, {"models": [row]}, f"row {row.get('id')}")
+    if problems:
+        raise ArtefactError("\n".join(problems))
+    fresh = json_text({"schema_version": 1, "models": []})
+    text = _read_text(registry_path) if registry_path.exists() else fresh
+    return _merged(text, row, registry_path).encode()
+
+
+def _add_schema(folder: Path) -> None:
+    """Put the registry's schema beside it; one that is there already belongs to the folder."""
+    if not (folder / SCHEMA).exists():
+        write_bytes(folder / SCHEMA, (_DATA / SCHEMA).read_bytes())
+
+
+def upsert_row(registry_path: str | Path, row: Mapping[str, Any]) -> None:
+    """Put `row` into a registry, at its place by id; make the registry if there is none.
+
+    Other rows and other keys of the file keep every byte. An existing row of the same id keeps the
+    keys that `row` does not have (a signature bundle, quantisation keys, a licence URL).
+    ``registry.schema.json`` is put beside the registry if it is not there.
+
+    Raises
+    ------
+    ArtefactError
+        If `row` breaks the schema, or the registry is not JSON, has no list of rows, or has several
+        rows of this id. Nothing is written then.
+    """
+    path = Path(registry_path)
+    data = _merged_file(path, row)
+    _add_schema(path.parent)
+    write_bytes(path, data)

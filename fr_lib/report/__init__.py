@@ -1,0 +1,14 @@
+"""Files of a run become tables, figures and the book.
+
+Nothing is computed here that a file of the run does not hold.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submodules=["plots", "tables"],
+    submod_attrs={
+        "book": ["build_book"],
+    },
+)

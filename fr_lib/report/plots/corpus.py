@@ -1,0 +1,153 @@
+"""Figures of a corpus: coverage, ladders, scores."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from matplotlib.colors import Normalize
+from matplotlib.ticker import (
+    MaxNLocator,
+    MultipleLocator,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+from fr_lib.report.plots.style import (
+    _FAINT,
+    _INK,
+    COUNTED_SOURCES,
+    PALETTE,
+    SMALL,
+    _encoders,
+    _frame,
+    _heatmap,
+    _label,
+    _legend,
+    _list_rows,
+    _part_of,
+    _write_cells,
+)
+
+
+def plot_coverage(coverage: pd.DataFrame, *, ax: Axes) -> Axes:
+    """Draw rows per source and slot; a cell without rows is white with a dot.
+
+    Parameters
+    ----------
+    coverage : DataFrame of int
+        One row per source, one column per slot: :meth:`fr_lib.corpus.load.Corpus.coverage`.
+    ax : Axes
+
+    Returns
+    -------
+    Axes
+        Counts stand in the cells of up to 20 sources; above that a colour bar tells them. The name
+        of a slot without any row is grey.
+    """
+    counts = coverage.to_numpy()
+    image = _heatmap(
+        ax,
+        np.ma.masked_equal(counts, 0),
+        _part_of("Blues", 0.2, 0.85),
+        Normalize(0, max(counts.max(), 1)),
+    )
+    _label(ax, "encoder slot (grey: no rows)", "")
+    ax.set_xticks(range(counts.shape[1]), coverage.columns, rotation=90)
+    for label, total in zip(ax.get_xticklabels(), counts.sum(axis=0), strict=True):
+        label.set_color(_INK if total else _FAINT)
+    _list_rows(ax, list(coverage.index), "source")
+    if len(counts) <= COUNTED_SOURCES:
+        cells = {(r, c): _count(counts[r, c]) for r, c in np.argwhere(counts).tolist()}
+        _write_cells(ax, image, cells)
+        return ax
+    bar = ax.get_figure().colorbar(image, ax=ax)
+    bar.set_label("rows", fontsize=SMALL)
+    bar.ax.tick_params(labelsize=SMALL)
+    return ax
+
+
+def _count(n_rows: int) -> str:
+    """Four characters at most: what fits into a cell of sixteen."""
+    if n_rows < 1000:
+        return str(n_rows)
+    return f"{n_rows / 1000:.1f}k" if n_rows < 9950 else f"{n_rows / 1000:.0f}k"
+
+
+def plot_ladders(table: pd.DataFrame, *, ax: Axes) -> Axes:
+    """Draw mean VMAF over the quality value: a line per encoder, its band the range over sources.
+
+    Parameters
+    ----------
+    table : DataFrame
+        ``src encoder quality vmaf``, as in :class:`fr_lib.corpus.load.Corpus`. Every source weighs
+        the same, whatever its number of rows.
+    ax : Axes
+
+    Returns
+    -------
+    Axes
+    """
+    per_source = table.groupby(["encoder", "quality", "src"])["vmaf"].mean()
+    for encoder in _encoders(table):
+        colour, marker = PALETTE[encoder]
+        steps = per_source[encoder].groupby("quality").agg(["mean", "min", "max"])
+        ax.fill_between(steps.index, steps["min"], steps["max"], color=colour, alpha=0.1, lw=0)
+        ax.plot(
+            steps.index,
+            steps["mean"],
+            color=colour,
+            marker=marker,
+            markersize=4.5,
+            linewidth=1.6,
+            label=encoder,
+        )
+    higher = any(encoder.endswith("_videotoolbox") for encoder in _encoders(table))
+    note = "\nvideotoolbox: higher is better, all others: lower" if higher else ""
+    _frame(
+        ax,
+        f"quality value (crf / qp / cq, encoder's own scale){note}",
+        "mean VMAF (points)",
+    )
+    ax.set_ylim(-2, 102)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    _legend(ax, "mean of sources\n(band: lowest to highest)")
+    return ax
+
+
+def plot_vmaf_histogram(table: pd.DataFrame, *, ax: Axes) -> Axes:
+    """Draw how many rows lie in each 5 points of VMAF, stacked by encoder.
+
+    Parameters
+    ----------
+    table : DataFrame
+        ``encoder vmaf``.
+    ax : Axes
+
+    Returns
+    -------
+    Axes
+        The shares of rows at exactly 0 and exactly 100 are written above the ends.
+    """
+    encoders = _encoders(table)
+    ax.hist(
+        [table.loc[table["encoder"] == encoder, "vmaf"] for encoder in encoders],
+        bins=np.arange(0, 101, 5),
+        stacked=True,
+        color=[PALETTE[encoder][0] for encoder in encoders],
+        edgecolor="white",
+        linewidth=0.4,
+        label=encoders,
+    )
+    _frame(ax, "VMAF (points)", "rows per 5 VMAF points")
+    ax.grid(False, axis="x")
+    ax.set_xlim(0, 100)
+    ax.set_ylim(0, ax.dataLim.y1 * 1.18)
+    ax.xaxis.set_major_locator(MultipleLocator(10))
+    for end, x, side in ((0.0, 0.01, "left"), (100.0, 0.99, "right")):
+        share = (table["vmaf"] == end).mean()
+        words = f"exactly {end:.0f}: {share:.1%} of rows"
+        ax.text(x, 0.98, words, transform=ax.transAxes, ha=side, va="top", fontsize=SMALL)
+    _legend(ax)
+    return ax

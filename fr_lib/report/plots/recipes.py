@@ -1,0 +1,242 @@
+"""Figures that set codecs and recipes side by side."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from matplotlib import colormaps
+from matplotlib.colors import CenteredNorm, Colormap, LogNorm, Normalize
+from matplotlib.ticker import (
+    FuncFormatter,
+    NullFormatter,
+)
+
+from fr_lib.report.tables import shipped_first
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+from fr_lib.report.plots.folds import _mark_not_finite, _write_margin
+from fr_lib.report.plots.style import (
+    _BIN,
+    _INK,
+    ARM_STYLE,
+    SMALL,
+    _encoders,
+    _frame,
+    _heatmap,
+    _label,
+    _list_rows,
+    _part_of,
+    _write_cells,
+    figure,
+)
+
+
+def plot_transfer(
+    matrix: pd.DataFrame, *, ax: Axes, unit: str, centre: float | None = None
+) -> Axes:
+    """Draw a figure per pair of trained-on and scored-on codec, with its number.
+
+    Parameters
+    ----------
+    matrix : DataFrame of float
+        Rows: trained on; columns: scored on. NaN where nothing was scored.
+    ax : Axes
+    unit : str
+        What the colour bar says, such as "RMSE (VMAF points)".
+    centre : float, optional
+        The good value of a figure with a sign, such as 0 for a bias: colours then part to both
+        sides of it. Without it they follow the logarithm, as an RMSE spans decades.
+
+    Returns
+    -------
+    Axes
+    """
+    values = np.ma.masked_invalid(matrix.to_numpy(dtype=float))
+    cmap, norm, shown = _colours(values, centre)
+    image = _heatmap(ax, shown, cmap, norm)
+    narrow = matrix.shape[1] > 8
+    cells = {
+        (r, c): _two_digits(values[r, c], narrow, signed=centre is not None)
+        for r, c in np.argwhere(~np.ma.getmaskarray(values)).tolist()
+    }
+    _write_cells(ax, image, cells)
+    _label(ax, "scored on", "trained on")
+    ax.set_xticks(range(matrix.shape[1]), matrix.columns, rotation=90 if narrow else 20)
+    if not narrow:
+        for label in ax.get_xticklabels():
+            label.set(ha="right", rotation_mode="anchor")
+    ax.set_yticks(range(matrix.shape[0]), matrix.index)
+    bar = ax.get_figure().colorbar(image, ax=ax)
+    bar.ax.tick_params(labelsize=SMALL, which="both")
+    if centre is None:
+        bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        bar.ax.yaxis.set_minor_formatter(NullFormatter())
+    bar.set_label(unit, fontsize=SMALL + 0.5)
+    return ax
+
+
+def _colours(
+    values: np.ma.MaskedArray, centre: float | None
+) -> tuple[Colormap, Normalize, np.ma.MaskedArray]:
+    if centre is not None:
+        reach = np.abs(values.compressed() - centre).max(initial=0.0) or 1.0
+        return colormaps["PuOr"], CenteredNorm(centre, reach), values
+    positive = values.compressed()[values.compressed() > 0]
+    low = positive.min(initial=positive.max(initial=1.0))
+    high = max(positive.max(initial=1.0), 2 * low)
+    # A figure of exactly zero takes the colour of the smallest one.
+    return _part_of("YlOrBr", 0.05, 0.85), LogNorm(low, high), np.ma.maximum(values, low)
+
+
+def _two_digits(value: float, narrow: bool, signed: bool) -> str:
+    """Write about two significant digits; in narrow cells without sign or zero in front."""
+    digits = 0 if abs(value) >= 9.95 else 1 if abs(value) >= 0.995 else 2
+    if not narrow:
+        return f"{value:{'+' if signed else ''}.{digits}f}"
+    text = f"{value:.{digits}f}"
+    return text.replace("0.", ".", 1) if abs(value) < 0.995 else text
+
+
+def plot_ablation(table: pd.DataFrame, *, ax: Axes) -> Axes:
+    """Draw one RMSE per variant with its interval; the first row is what the others are held to.
+
+    Parameters
+    ----------
+    table : DataFrame
+        ``name rmse low high``, in VMAF points, one row per variant, from the top.
+    ax : Axes
+
+    Returns
+    -------
+    Axes
+        The axis is logarithmic where the largest RMSE is over ten times the smallest.
+    """
+    # evaluate brings torch, which a notebook without a network need not wait for.
+    from fr_lib.evaluate import SHIPPED_ARM
+
+    rmse = table["rmse"].to_numpy(dtype=float)
+    rows = np.arange(len(table))
+    colour, _ = ARM_STYLE[SHIPPED_ARM]
+    ax.axvline(rmse[0], color=colour, linewidth=1, linestyle="--")
+    ax.hlines(rows, table["low"], table["high"], color=_INK, linewidth=1.6)
+    ax.plot(rmse[:1], rows[:1], "D", color=colour, markersize=6.5)
+    ax.plot(rmse[1:], rows[1:], "o", color=_INK, markersize=5.5)
+    _mark_not_finite(ax, rows[~np.isfinite(rmse)], 1.0, _INK)
+    words = "RMSE (VMAF points; bar: 95 % interval; dashed: first row)"
+    _frame(ax, words, "")
+    _list_rows(ax, table["name"].tolist(), "")
+    if np.nanmax(rmse) > 10 * np.nanmin(rmse):
+        ax.set_xscale("log")
+        ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        ax.xaxis.set_minor_formatter(NullFormatter())
+    else:
+        ax.set_xlim(left=0)
+    _write_margin(ax, rmse, ".3f")
+    return ax
+
+
+# What ships is the darkest; its blind network, which answers for unseen codecs, comes beside it.
+_OUTSIDE_STYLE = ("#004488", "D"), ("#888888", "o"), ("#DDAA33", "s"), ("#BB5566", "^")
+
+
+def plot_outside(facts: Mapping[str, Any], groups: str, *, ax: Axes) -> Axes:
+    """Draw the RMSE on the stress set per family of distortion or range of VMAF, per recipe.
+
+    Parameters
+    ----------
+    facts : mapping
+        What :func:`fr_lib.evaluate.outside.measure_outside` returns.
+    groups : {"kinds", "bins", "widths"}
+    ax : Axes
+
+    Returns
+    -------
+    Axes
+        One line of markers per group: codec-aware of every recipe, codec-blind of the shipped one;
+        the axis is logarithmic.
+    """
+    shipped = facts["shipped"]
+    series = [
+        (shipped, "v3", f"{shipped}, codec-aware (ships)"),
+        (shipped, "v1", f"{shipped}, codec-blind"),
+    ]
+    series += [(name, "v3", f"{name}, codec-aware") for name in shipped_first(facts)[1:]]
+    names = [g["name"] for g in facts["recipes"][shipped]["arms"]["v3"]["stress"][groups]]
+    for (recipe, arm, label), (colour, marker) in zip(series, _OUTSIDE_STYLE, strict=False):
+        found = facts["recipes"][recipe]["arms"][arm]["stress"][groups]
+        ax.plot(
+            # Where it is not finite there is no mark.
+            [math.nan if g["rmse"] is None else max(g["rmse"], 1e-4) for g in found],
+            range(len(names)),
+            marker,
+            color=colour,
+            label=label,
+            markersize=6,
+        )
+    ax.set_xscale("log")
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    ax.xaxis.set_minor_formatter(NullFormatter())
+    _frame(ax, "RMSE over slots and quality values (VMAF points)", "")
+    form = {"bins": lambda n: f"VMAF {n} to {n + _BIN}", "widths": lambda n: f"{n} pixels wide"}
+    shown = [form.get(groups, str)(n) for n in names]
+    _list_rows(ax, shown, "")
+    ax.legend(
+        loc="lower center",
+        bbox_to_anchor=(0.5, 1.0),
+        ncols=2,
+        fontsize=SMALL,
+        frameon=False,
+    )
+    return ax
+
+
+def ladder_grid(ladders: Sequence[Mapping[str, Any]]) -> Figure:
+    """Draw true and predicted VMAF over quality, one panel per encoder, mean over sources.
+
+    Parameters
+    ----------
+    ladders : sequence of mapping
+        ``answer seen src encoder quality vmaf predicted``: see
+        :func:`fr_lib.evaluate.transfer.run_transfer`.
+
+    Returns
+    -------
+    Figure
+        Black: VMAF. Blue: ours, solid where the codec was in training, dashed where it was not.
+        Orange: the reference recipe for an unseen codec.
+    """
+    table = pd.DataFrame(ladders)
+    encoders = _encoders(table)
+    # One panel more than encoders: the legend has it.
+    rows = len(encoders) // 3 + 1
+    fig, axes = figure(rows=rows, cols=3, height=2.7 * rows)
+    panels = np.atleast_1d(axes).ravel()
+    lines = (
+        ("ours", True, "#0072B2", "-", "ours, codec seen"),
+        ("ours", False, "#56B4E9", "--", "ours, codec unseen"),
+        ("reference", False, "#D55E00", ":", "reference recipe, codec unseen"),
+    )
+    for ax, encoder in zip(panels, encoders, strict=False):
+        own = table[table["encoder"] == encoder]
+        truth = own.groupby("quality")["vmaf"].mean()
+        ax.plot(truth.index, truth, color="black", linewidth=2.5, alpha=0.6, label="VMAF")
+        for answer, seen, colour, style, name in lines:
+            chosen = own[(own["answer"] == answer) & (own["seen"] == seen)]
+            mean = chosen.groupby("quality")["predicted"].mean()
+            ax.plot(mean.index, mean, color=colour, linestyle=style, label=name, linewidth=1.8)
+        ax.set_title(encoder, fontsize=SMALL)
+        _frame(ax, "", "")
+        ax.set_ylim(-5, 105)
+    for ax in panels[len(encoders) :]:
+        ax.set_axis_off()
+    handles, labels = panels[0].get_legend_handles_labels()
+    panels[len(encoders)].legend(handles, labels, loc="center", fontsize=SMALL, frameon=False)
+    fig.supxlabel("quality value (encoder's own scale)", fontsize=SMALL + 1)
+    fig.supylabel("mean VMAF (points)", fontsize=SMALL + 1)
+    return fig

@@ -1,0 +1,241 @@
+"""What all figures share: size, colours, axes, lists of names, heatmaps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from matplotlib import colormaps
+from matplotlib.colors import Colormap, ListedColormap, Normalize
+
+from fr_lib.schema import encoder_index
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
+
+
+WIDTH_IN = 7.2
+DPI = 100
+SMALL = 9.0  # smallest font size, pt
+MAX_PANELS = 24
+COUNTED_SOURCES = 20  # a coverage map of more has no room for counts
+# Hue tells the coding standard (blue h264, red to yellow hevc, green av1, purple vvc), marker the
+# maker (circle software, square NVIDIA, triangle AMD, diamond Intel, plus Apple). Colours are
+# from Okabe-Ito and Paul Tol. Those that share a marker stay apart under every kind of colour
+# blindness (tests/test_plots.py); where two others are close, the marker tells them apart.
+PALETTE: Mapping[str, tuple[str, str]] = {
+    "libx264": ("#0072B2", "o"),
+    "libaom-av1": ("#225555", "o"),
+    "libx265": ("#D55E00", "o"),
+    "h264_nvenc": ("#222255", "s"),
+    "hevc_nvenc": ("#FDB366", "s"),
+    "av1_nvenc": ("#117733", "s"),
+    "h264_amf": ("#332288", "^"),
+    "hevc_amf": ("#662506", "^"),
+    "av1_amf": ("#999933", "^"),
+    "h264_qsv": ("#33BBEE", "D"),
+    "hevc_qsv": ("#EE99AA", "D"),
+    "av1_qsv": ("#BBCC33", "D"),
+    "libvvenc": ("#C2A5CF", "o"),
+    "libsvtav1": ("#009E73", "o"),
+    "h264_videotoolbox": ("#004488", "P"),
+    "hevc_videotoolbox": ("#993404", "P"),
+}
+# Of the three, the arm that ships is the darkest.
+ARM_STYLE: Mapping[str, tuple[str, str]] = {
+    "v1": ("#888888", "o"),
+    "v2": ("#DDAA33", "s"),
+    "v3": ("#004488", "D"),
+}
+_INK = "#333333"
+_ALERT = "#BB5566"
+_GRID = "#DDDDDD"
+_FAINT = "#888888"
+_CORRELATIONS = ("plcc", "srocc")
+# On an axis of 1 - PLCC, a PLCC of 1 has no place; it is drawn here.
+_LEAST_LOSS = 1e-8
+_BIN = 10  # VMAF points
+
+
+def figure(rows: int = 1, cols: int = 1, height: float = 3.4) -> tuple[Figure, Any]:
+    """Return a figure of the one width that all notebooks use, and its axes.
+
+    Parameters
+    ----------
+    rows, cols : int
+        Panels.
+    height : float
+        Of the whole figure, in inches.
+
+    Returns
+    -------
+    Figure
+        7.2 in wide, 100 dpi, constrained layout. pyplot knows it, so a notebook shows it when the
+        cell ends.
+    Axes or array of Axes
+        As ``pyplot.subplots`` gives them.
+    """
+    import matplotlib.pyplot as plt
+
+    return plt.subplots(rows, cols, figsize=(WIDTH_IN, height), dpi=DPI, layout="constrained")
+
+
+def rows_height(count: int) -> float:
+    """Return the height in inches, 2.6..16, of a figure that lists `count` sources.
+
+    Examples
+    --------
+    >>> rows_height(12)
+    4.4
+    """
+    return float(np.clip(round(1.76 + 0.22 * count, 2), 2.6, 16.0))
+
+
+def _label(ax: Axes, x: str, y: str) -> None:
+    ax.set_xlabel(x, fontsize=SMALL + 0.5)
+    ax.set_ylabel(y, fontsize=SMALL + 0.5)
+    ax.tick_params(labelsize=SMALL)
+
+
+def _frame(ax: Axes, x: str, y: str) -> None:
+    _label(ax, x, y)
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.set_axisbelow(True)
+    ax.grid(color=_GRID, linewidth=0.6)
+
+
+def _legend(ax: Axes, title: str | None = None) -> None:
+    """Put the legend beside the axes, where it hides no data and leaves room for a title."""
+    ax.legend(
+        loc="upper left",
+        bbox_to_anchor=(1.0, 1.0),
+        fontsize=SMALL,
+        title=title,
+        title_fontsize=SMALL,
+        alignment="left",
+        frameon=False,
+        borderaxespad=0.2,
+        handlelength=1.6,
+        labelspacing=0.3,  # sixteen entries fit beside half a figure
+    )
+
+
+def _encoders(table: pd.DataFrame) -> list[str]:
+    """Return the encoders with rows, in the vocabulary's order."""
+    return sorted(table["encoder"].unique(), key=encoder_index)
+
+
+def _short(names: Sequence[str], limit: int = 26) -> list[str]:
+    """Shorten long names: what all share at either end goes first, then each one's middle.
+
+    Names that then look alike get a number.
+    """
+    if max(map(len, names), default=0) <= limit:
+        return list(names)
+    if len(names) > 1:
+        head = _shared(names)
+        tail = _shared([name[head:][::-1] for name in names])
+        names = [
+            "…" * (head > 0) + name[head : len(name) - tail] + "…" * (tail > 0) for name in names
+        ]
+    short = [_cut(name, limit) for name in names]
+    return [
+        name if short.count(name) == 1 else f"{name} ({short[: i + 1].count(name)})"
+        for i, name in enumerate(short)
+    ]
+
+
+def _shared(names: Sequence[str]) -> int:
+    """Return how many leading characters all names share."""
+    together = zip(*names, strict=False)
+    differ = (i for i, letters in enumerate(together) if len(set(letters)) > 1)
+    return next(differ, min(map(len, names)))
+
+
+def _cut(name: str, limit: int) -> str:
+    if len(name) <= limit:
+        return name
+    tail = limit // 2
+    return f"{name[: limit - tail - 1]}…{name[-tail:]}"
+
+
+def _list_rows(ax: Axes, names: Sequence[str], what: str) -> None:
+    """Name the rows 0, 1, .. from the top, or every k-th where there is no room for all."""
+    inches = ax.get_window_extent().height / ax.get_figure(root=True).dpi
+    step = max(1, math.ceil(0.14 * len(names) / inches))
+    ax.set_yticks(range(0, len(names), step), _short(names)[::step])
+    ax.set_ylim(len(names) - 0.5, -0.5)
+    ax.set_ylabel(what + f" (one in {step} named)" * (step > 1), fontsize=SMALL + 0.5)
+
+
+def _of_arm(folds: pd.DataFrame, arm: str) -> pd.DataFrame:
+    """Return the folds of one arm; of the first seed, where there are several."""
+    folds = folds[folds["arm"] == arm]
+    return folds[folds["seed"] == folds["seed"].iloc[0]] if "seed" in folds else folds
+
+
+def _scatter(ax: Axes, rows: pd.DataFrame, y: np.ndarray) -> None:
+    """Draw `y` against VMAF, one collection per encoder; say how many cannot be drawn."""
+    for encoder in _encoders(rows):
+        colour, marker = PALETTE[encoder]
+        own = (rows["encoder"] == encoder).to_numpy()
+        ax.scatter(
+            rows["vmaf"].to_numpy()[own],
+            y[own],
+            s=7,
+            color=colour,
+            marker=marker,
+            alpha=0.55,
+            linewidths=0,
+            label=encoder,
+            zorder=2,
+        )
+    missing = int((~np.isfinite(y)).sum())
+    if missing:
+        words = f"{missing:,} of {len(y):,} not finite"
+        ax.text(0.03, 0.97, words, transform=ax.transAxes, va="top", fontsize=SMALL, color=_ALERT)
+
+
+def _solid_markers(legend: Any) -> None:
+    """Points are small and faint so that dense clouds show; their legend need not be."""
+    for handle in legend.legend_handles:
+        handle.set_alpha(1.0)
+        if hasattr(handle, "set_sizes"):
+            handle.set_sizes([30])
+
+
+def _part_of(name: str, low: float, high: float) -> Colormap:
+    """Cut a colour map: its palest shades read as empty cells, its darkest hide the text."""
+    return ListedColormap(colormaps[name](np.linspace(low, high, 256)))
+
+
+def _heatmap(ax: Axes, values: np.ma.MaskedArray, cmap: Colormap, norm: Normalize) -> AxesImage:
+    """Draw cells with white gaps; a masked one stays white and gets a dot."""
+    image = ax.imshow(values, aspect="auto", cmap=cmap, norm=norm, interpolation="nearest")
+    height, width = values.shape
+    gap = 1.2 if height <= 60 else 0.3
+    ax.hlines(np.arange(height - 1) + 0.5, -0.5, width - 0.5, color="white", linewidth=gap)
+    ax.vlines(np.arange(width - 1) + 0.5, -0.5, height - 0.5, color="white", linewidth=gap)
+    rows, columns = np.nonzero(np.ma.getmaskarray(values))
+    ax.plot(columns, rows, linestyle="none", marker=".", color=_FAINT, markersize=2.5)
+    return image
+
+
+def _write_cells(ax: Axes, image: AxesImage, texts: Mapping[tuple[int, int], str]) -> None:
+    shades = image.to_rgba(image.get_array())
+    for (row, column), text in texts.items():
+        light = shades[row, column, :3] @ (0.299, 0.587, 0.114)
+        ax.text(
+            column,
+            row,
+            text,
+            ha="center",
+            va="center",
+            fontsize=SMALL,
+            color="white" if light < 0.55 else "black",
+        )

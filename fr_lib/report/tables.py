@@ -1,0 +1,378 @@
+"""Tables as the notebooks show them: named columns, fixed digits, words for what is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from statistics import median
+from typing import Any
+
+import pandas as pd
+from pandas.io.formats.style import Styler
+
+from fr_lib.runs import plain
+from fr_lib.schema import CANONICAL_6
+
+TEACHER_COLUMNS = ["src", "encoder", "preset", "quality", "n_rows", "max_abs_difference"]
+TWIN_COLUMNS = ["a", "b", "signs", "equal_rows", "common_rows"]
+ARM_NAMES = {
+    "v1": "v1: six features",
+    "v2": "v2: + 12-slot block",
+    "v3": "v3: + 16-slot block",
+}
+
+
+def text(value: float | None, form: str) -> str:
+    """Return a figure in a format such as ``.3f``, or "not measured" where there is none."""
+    return "not measured" if value is None else format(value, form)
+
+
+def show(table: pd.DataFrame) -> Styler:
+    """Return a table for display without its row numbers; an empty one says so."""
+    if table.empty:
+        table = pd.DataFrame([["none", *[""] * (len(table.columns) - 1)]], columns=table.columns)
+    figures = dict.fromkeys(table.select_dtypes("float").columns, "{:.6g}")
+    return table.style.hide(axis="index").format(figures, na_rep="not measured")
+
+
+def _interval(pair: tuple[float | None, float | None], form: str) -> str:
+    low, high = pair
+    return "not measured" if low is None else f"{low:{form}} to {high:{form}}"
+
+
+def arms_table(loso: Mapping[str, Any]) -> pd.DataFrame:
+    """Return mean, interval and worst source of every arm of a ``loso.json``."""
+    rows = []
+    for arm, facts in loso["arms"].items():
+        figures, intervals = facts["summary"], facts["intervals"]
+        rows.append(
+            {
+                "arm": ARM_NAMES[arm],
+                "mean PLCC": text(figures["mean_plcc"], ".6f"),
+                "95 % interval": _interval(intervals["plcc"], ".5f"),
+                "worst PLCC": text(figures["min_plcc"], ".5f"),
+                "mean SROCC": text(figures["mean_srocc"], ".4f"),
+                "mean RMSE": text(figures["mean_rmse"], ".3f"),
+                "95 % interval ": _interval(intervals["rmse"], ".3f"),
+                "worst RMSE": text(figures["max_rmse"], ".3f"),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def folds_table(loso: Mapping[str, Any], arm: str) -> pd.DataFrame:
+    """Return the folds of one arm, one line per held-out source; RMSE and bias in VMAF points."""
+    return pd.DataFrame(
+        {
+            "held-out source": fold["held_out"],
+            "training rows": f"{fold['n_train']:,}",
+            "held-out rows": f"{fold['n_val']:,}",
+            "PLCC": text(fold["plcc"], ".5f"),
+            "SROCC": text(fold["srocc"], ".4f"),
+            "RMSE": text(fold["rmse"], ".3f"),
+            "bias": text(fold["bias"], "+.3f"),
+        }
+        for fold in loso["arms"][arm]["folds"]
+    )
+
+
+def made_sentence(recipe: Mapping[str, Any]) -> str:
+    """Return what a recipe adds to the real rows, in one sentence."""
+    if not recipe["made_per_row"]:
+        return "It trains on real rows alone."
+    return (
+        f"Beside each real row it trains on {recipe['made_per_row']} that were made from a fold's "
+        "own training rows, or drawn from the domain, and labelled by the teacher's formula."
+    )
+
+
+def reasons(clauses: Sequence[Mapping[str, Any]]) -> str:
+    """Return what each clause of the gate says, as a Markdown list."""
+    return "\n".join(f"- **{c['name']}**: {c['reason']} ({c['source']})." for c in clauses)
+
+
+def gate_table(clauses: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """Return clauses of a ``gate.json``, one line each."""
+    return pd.DataFrame(
+        {
+            "clause": clause["name"],
+            "limit": clause["limit"],
+            "measured": text(clause["value"], ".5g"),
+            "status": {"pass": "✓ pass", "fail": "✗ fail"}.get(clause["status"], clause["status"]),
+            "blocks shipping": "yes" if clause["blocks"] else "no",
+        }
+        for clause in clauses
+    )
+
+
+def parity_table(parity: Mapping[str, Any]) -> pd.DataFrame:
+    """Return the largest difference between ONNX file and network for each batch size."""
+    return pd.DataFrame(
+        {
+            "batch": batch,
+            "largest difference (VMAF points)": text(difference, ".2e"),
+            "allowed": text(parity["atol"], ".0e"),
+        }
+        for batch, difference in parity["max_abs_diff"].items()
+    )
+
+
+def slots_table(card: Mapping[str, Any]) -> pd.DataFrame:
+    """Return training rows per slot and which network answers for it."""
+    return pd.DataFrame(
+        {
+            "slot": slot,
+            "training rows": f"{rows:,}",
+            "answered by": "v3, codec-aware" if rows else "v1, codec-blind",
+        }
+        for slot, rows in card["trained_slots"].items()
+    )
+
+
+def model_table(card: Mapping[str, Any], facts: Mapping[str, Any]) -> pd.DataFrame:
+    """Return what identifies the exported model."""
+    rows = {
+        "model": card["id"],
+        "sha256": card["sha256"],
+        "size (bytes)": f"{facts['n_bytes']:,}",
+        "opset": card["opset"],
+        "operators": ", ".join(facts["ops"]),
+        "inputs": ", ".join(card["input_names"]),
+        "output": ", ".join(card["output_names"]),
+        "gate passed": card["gate_passed"],
+        "smoke": card["training"]["smoke"],
+        "notes": card["notes"],
+    }
+    return pd.DataFrame({"key": rows.keys(), "value": [str(v) for v in rows.values()]})
+
+
+def calibration_table(loso: Mapping[str, Any]) -> pd.DataFrame:
+    """Return residuals per range of VMAF, in VMAF points."""
+    return pd.DataFrame(
+        {
+            "VMAF": f"{row['low']} to {row['low'] + 10}",
+            "rows": f"{row['rows']:,}",
+            "bias": text(row["bias"], "+.3f"),
+            "RMSE": text(row["rmse"], ".3f"),
+            "5 % to 95 %": _interval((row["p05"], row["p95"]), "+.2f"),
+        }
+        for row in loso["calibration"]
+    )
+
+
+def frames_table(frames: pd.DataFrame) -> pd.DataFrame:
+    """Return single rows with features and residual, rounded for reading."""
+    shown = frames.rename(columns={"frame_index": "frame"}).copy()
+    for column in shown.select_dtypes("number").columns:
+        digits = 0 if column == "frame" else 3
+        shown[column] = [text(plain(value), f".{digits}f") for value in shown[column]]
+    return shown
+
+
+def transfer_table(transfer: Mapping[str, Any]) -> pd.DataFrame:
+    """Return the cost of an unseen codec per scheme and answer, in VMAF points."""
+    return pd.DataFrame(
+        {
+            "situation": scheme,
+            "answer": {"ours": "ours", "reference": "reference recipe"}[answer],
+            "mean RMSE": text(row["rmse"], ".2f"),
+            "95 % interval": _interval((row["rmse_low"], row["rmse_high"]), ".2f"),
+            "mean |bias|": text(row["abs_bias"], ".2f"),
+            "worst RMSE": f"{text(row['worst_rmse'], '.2f')} ({row['worst_set']})",
+        }
+        for scheme, answers in transfer["headline"].items()
+        for answer, row in answers.items()
+    )
+
+
+def transfer_matrix(transfer: Mapping[str, Any], answer: str, column: str) -> pd.DataFrame:
+    """Return a figure for every codec trained on alone (rows) and scored (columns)."""
+    pairs = pd.DataFrame(transfer["pairs"])
+    own = pairs[(pairs["scheme"] == "train on one codec") & (pairs["answer"] == answer)]
+    matrix = own.pivot_table(index="trained_on", columns="scored_on", values=column)
+    order = transfer["encoders"]
+    return matrix.loc[order, order]
+
+
+def ablation_table(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """Return mean and worst figures per variant; RMSE in VMAF points."""
+    return pd.DataFrame(
+        {
+            "choice": row["choice"],
+            "variant": row["name"],
+            "mean RMSE": text(row["rmse"], ".4g"),
+            "95 % interval": _interval((row["low"], row["high"]), ".3g"),
+            "worst RMSE": text(row["worst_rmse"], ".4g"),
+            "mean PLCC": text(row["plcc"], ".5f"),
+            "worst PLCC": text(row["worst_plcc"], ".5f"),
+        }
+        for row in rows
+    )
+
+
+def recommendation(ablation: Mapping[str, Any]) -> str:
+    """Return what the ablation supports, in one sentence with its figures."""
+    default, *others = ablation["rows"]
+    others = [row for row in others if row["rmse"] is not None]
+    if default["rmse"] is None or not others:
+        return "Nothing can be recommended: the errors are not finite."
+    best = min(others, key=lambda row: row["rmse"])
+    figures = f"{best['rmse']:.3f} against {default['rmse']:.3f} VMAF points"
+    if best["rmse"] >= default["rmse"]:
+        return f"Keep the recipe: no single change lowers the mean RMSE ({figures} at best)."
+    if best["low"] <= default["rmse"] <= best["high"]:
+        return (
+            f"The lowest mean RMSE is that of '{best['name']}' ({figures}), but the interval over "
+            "sources holds both: on these clips nothing decides between them."
+        )
+    return (
+        f"'{best['name']}' lowers the mean RMSE ({figures}) beyond what the sources' spread hides."
+    )
+
+
+def _reports(facts: Mapping[str, Any], recipes: Sequence[str] = ()) -> list[tuple[str, str, Any]]:
+    """Return (recipe, arm, report) of what chapter 07 measured, the shipped recipe first."""
+    return [
+        (name, arm, report)
+        for name in shipped_first(facts)
+        if not recipes or name in recipes
+        for arm, report in facts["recipes"][name]["arms"].items()
+    ]
+
+
+def shipped_first(facts: Mapping[str, Any]) -> list[str]:
+    """Return the recipes of chapter 07: the one that ships, then the others by name."""
+    return sorted(facts["recipes"], key=lambda name: (name != facts["shipped"], name))
+
+
+def outside_table(facts: Mapping[str, Any]) -> pd.DataFrame:
+    """Return stress set and block swap per recipe and arm, in VMAF points."""
+    return pd.DataFrame(
+        {
+            "recipe": name,
+            "arm": ARM_NAMES[arm],
+            "RMSE": text(report["stress"]["rmse"], ".3f"),
+            "median cell": text(report["stress"]["median_cell"], ".3f"),
+            "worst cell": text(report["stress"]["worst_cell"]["rmse"], ".2f"),
+            "largest error": text(report["stress"]["max_abs"], ".2f"),
+            "swap, p99": text(report["swap"]["p99"], ".3f") if report["swap"] else "no block",
+        }
+        for name, arm, report in _reports(facts)
+    )
+
+
+def outside_slots_table(facts: Mapping[str, Any]) -> pd.DataFrame:
+    """Return RMSE and bias on the stress set per answer of the shipped recipe's v1 and v3."""
+    return pd.DataFrame(
+        {
+            "asked as": row["answer"],
+            "RMSE": text(row["rmse"], ".3f"),
+            "bias": text(row["bias"], "+.3f"),
+        }
+        for _, arm, report in _reports(facts, [facts["shipped"]])
+        if arm in ("v1", "v3")
+        for row in report["stress"]["by_answer"]
+    )
+
+
+def swap_table(facts: Mapping[str, Any]) -> pd.DataFrame:
+    """Return how far a score moves when another legal codec block is put in, VMAF points."""
+    return pd.DataFrame(
+        {
+            "recipe": name,
+            "arm": ARM_NAMES[arm],
+            "rows x blocks": f"{report['swap']['rows']:,} x {report['swap']['blocks']}",
+            "mean": text(report["swap"]["mean"], ".4f"),
+            "p99": text(report["swap"]["p99"], ".3f"),
+            "largest": text(report["swap"]["max"], ".2f"),
+            "largest at": report["swap"]["at"],
+        }
+        for name, arm, report in _reports(facts)
+        if report["swap"]
+    )
+
+
+def worst_table(facts: Mapping[str, Any]) -> pd.DataFrame:
+    """Return, per recipe and arm, the worst frame over all slots, once per end of the domain."""
+    return pd.DataFrame(
+        {
+            "recipe": name,
+            "arm": arm,
+            "features up to": f"{frame['highest']:g}",
+            "asked as": frame["answer"],
+            "error": text(frame["difference"], ".2f"),
+            "p99 of random points": text(frame["p99"], ".2f"),
+            "VMAF": text(frame["vmaf"], ".1f"),
+        }
+        for name, arm, frame in _worst_frames(facts)
+    )
+
+
+def worst_features_table(facts: Mapping[str, Any]) -> pd.DataFrame:
+    """Return the features of the worst frames of the recipe that ships."""
+    return pd.DataFrame(
+        {"arm": arm, "up to": f"{frame['highest']:g}"}
+        | {feature: f"{frame['features'][feature]:.3g}" for feature in CANONICAL_6}
+        for name, arm, frame in _worst_frames(facts)
+        if name == facts["shipped"]
+    )
+
+
+def _worst_frames(facts: Mapping[str, Any]) -> list[tuple[str, str, Mapping[str, Any]]]:
+    """Return (recipe, arm, frame) with the largest difference, once per end of the domain."""
+    return [
+        (name, arm, max(own, key=lambda frame: frame["difference"] or 0.0))
+        for name in shipped_first(facts)
+        for arm, frames in facts["recipes"][name]["worst"].items()
+        for highest in sorted({frame["highest"] for frame in frames})
+        if (own := [frame for frame in frames if frame["highest"] == highest])
+    ]
+
+
+def domain_table(facts: Mapping[str, Any]) -> pd.DataFrame:
+    """Return the RMSE on frames of the stress set inside and outside the training range."""
+    return pd.DataFrame(
+        {
+            "recipe": name,
+            "arm": ARM_NAMES[arm],
+            "frames outside": text(report["stress"]["domain"]["share_outside"], ".1%"),
+            "RMSE inside": text(report["stress"]["domain"]["rmse_inside"], ".3f"),
+            "RMSE outside": text(report["stress"]["domain"]["rmse_outside"], ".3f"),
+        }
+        for name, arm, report in _reports(facts)
+    )
+
+
+LOG_COLUMNS = ["log", "frames", "VMAF", "outside", "v1", "v3", "adr0319 v3"]
+
+
+def logs_table(facts: Mapping[str, Any]) -> pd.DataFrame:
+    """Return the RMSE of the worst answer per log of another origin, VMAF points."""
+    shipped = facts["recipes"][facts["shipped"]]["logs"]
+    adr = facts["recipes"]["adr0319"]["logs"]
+    rows = [
+        (
+            log["name"].removesuffix(".json"),
+            f"{log['frames']:,}",
+            text(log["vmaf"], ".2f"),
+            text(log["share_outside"], ".0%"),
+            text(log["rmse"]["v1"], ".3f"),
+            text(log["rmse"]["v3"], ".3f"),
+            text(other["rmse"]["v3"], ".2f"),
+        )
+        for log, other in zip(shipped, adr, strict=True)
+    ]
+    return pd.DataFrame(rows, columns=LOG_COLUMNS)
+
+
+def logs_sentence(facts: Mapping[str, Any]) -> str:
+    """Return what the logs of other origins say of the shipped network, in one sentence."""
+    logs = facts["recipes"][facts["shipped"]]["logs"]
+    if not logs:
+        return "No logs were given when this was measured."
+    errors = [log["rmse"]["v3"] for log in logs if log["rmse"]["v3"] is not None]
+    if not errors:
+        return "No answer of the network that ships is finite."
+    return (
+        f"Over {len(logs)} logs the network that ships errs by {median(errors):.3f} VMAF points in "
+        f"the median and by {max(errors):.3f} at worst (RMSE of a log)."
+    )
