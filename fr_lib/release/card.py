@@ -69,14 +69,23 @@ def _read_object(path: Path) -> dict[str, Any]:
 
 def _schema_problems(schema: str, value: Any, where: str | Path) -> list[str]:
     """Return one line for each place where `value` breaks the schema of that file name."""
-    import jsonschema
+    # Not the jsonschema package: its import builds a grammar of URLs for more than a second.
+    import jsonschema_rs
 
     rules = json.loads((_DATA / schema).read_text(encoding="utf-8"))
-    errors = jsonschema.Draft202012Validator(rules).iter_errors(value)
-    return [
-        say(str(where), f"{e.json_path}: {e.message}".replace("\n", " "), schema, "correct it")
-        for e in sorted(errors, key=lambda e: e.json_path)
+    # A number that is not finite is none of JSON's: it counts as null.
+    found = [
+        (_place(error.instance_path), error.message)
+        for error in jsonschema_rs.Draft202012Validator(rules).iter_errors(value)
     ]
+    return [
+        say(str(where), f"{place}: {message}".replace("\n", " "), schema, "correct it")
+        for place, message in sorted(found)
+    ]
+
+
+def _place(path: Sequence[str | int]) -> str:
+    return "$" + "".join(f"[{at}]" if isinstance(at, int) else f".{at}" for at in path)
 
 
 def _metric(value: Any) -> float | None:
@@ -226,7 +235,6 @@ def card_problems(card: Mapping[str, Any], where: str | Path) -> list[str]:
     if problems:
         return problems
     smoke = card["run_provenance"]["synthetic"] or not card["gate_passed"]
-    numbers = [*card["feature_mean"], *card["feature_std"]]
     spans = card["domain"]
     bad_spans = [
         name for name, (lo, hi) in spans.items() if not (math.isfinite(hi - lo) and lo <= hi)
@@ -235,7 +243,6 @@ def card_problems(card: Mapping[str, Any], where: str | Path) -> list[str]:
         ("feature_order", card["feature_order"], list(CANONICAL_6)),
         ("length of feature_mean", len(card["feature_mean"]), len(CANONICAL_6)),
         ("length of feature_std", len(card["feature_std"]), len(CANONICAL_6)),
-        ("feature_mean and feature_std are finite", all(map(math.isfinite, numbers)), True),
         ("encoder_vocab", card["encoder_vocab"], list(ENCODER_VOCAB_V3)),
         ("codec_block_layout", card["codec_block_layout"], codec_block_layout()),
         ("trained_slots", sorted(card["trained_slots"]), sorted(ENCODER_VOCAB_V3)),
