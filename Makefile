@@ -14,7 +14,7 @@ export JUPYTER_PREFER_ENV_PATH := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help book smoke test corpus stress release verify bench lab lint clean
+.PHONY: help book smoke test browser corpus stress release verify bench lab lint clean
 
 help: ## this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -40,8 +40,22 @@ book: $(READY) ## corpus -> notebooks -> model and book [CORPUS=file RUN=name PR
 smoke: $(READY) ## the same on a synthetic corpus, in seconds; touches nothing tracked
 	@$(PY) -m fr_lib run --smoke
 
-test: $(READY) ## all tests
-	@$(PY) -m pytest -q
+test: $(READY) browser ## all tests, on all cores
+	@$(PY) -m pytest -q -n auto --dist worksteal
+
+browser: # the tests of the pages drive the distribution's Chromium; playwright brings no browser
+	@for name in chromium chromium-browser google-chrome google-chrome-stable; do \
+	  if command -v $$name >/dev/null; then exit 0; fi; \
+	done; \
+	command -v apt-get >/dev/null || { \
+	  echo "make test: no Chromium, and no apt-get to install it; install Chromium or Chrome" >&2; \
+	  exit 2; }; \
+	if [ "$$(id -u)" -eq 0 ]; then root=; \
+	elif sudo -n true 2>/dev/null; then root=sudo; \
+	else echo "make test: no Chromium, no root; run: sudo apt-get install chromium" >&2; exit 2; fi; \
+	echo "installing Chromium for the tests of the pages"; \
+	$$root apt-get update -qq && \
+	  $$root apt-get install -y -qq --no-install-recommends chromium >/dev/null
 
 corpus: $(READY) ## encode and score the clips of a folder: FOOTAGE=dir [CORPUS=file]
 	@test -d "$(FOOTAGE)" || { \

@@ -1,4 +1,4 @@
-"""The runs that several files look at, each made once, two at a time.
+"""The runs that several files look at, each made once, whichever test process asks first.
 
 ``smoke`` is a whole run that passes, ``hopeless`` one whose gate fails and that measures all
 chapters, ``nvenc`` one on a corpus of NVIDIA encoders alone; all three have their book. ``alone``
@@ -8,16 +8,20 @@ that has to write copies first.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+import os
+import pickle
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from chain import ROOT, Done, run_alone, run_hopeless, run_nbval, run_nvenc, run_smoke, tree
+from filelock import FileLock
 
 from fr_lib.corpus import load_corpus, write_table
 from fr_lib.pipeline import smoke_corpus
 from fr_lib.runs import RunDir
+
+RUNS = ("smoke", "hopeless", "nvenc", "alone", "checked")
 
 
 @pytest.fixture
@@ -31,59 +35,69 @@ def load(tmp_path):
     return through_file
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _runs_start_first(request) -> None:
-    """Let the runs go on beside the tests that do not need them."""
-    if any("runs" in getattr(item, "fixturenames", ()) for item in request.session.items):
-        request.getfixturevalue("runs")
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let the first of two test processes begin with one long run, the second with the others.
+
+    With ``--dist worksteal`` each begins with its share of the list, and steals from the other's end.
+    """
+    first, second, both, others = [], [], [], []
+    for item in items:
+        asks = set(getattr(item, "fixturenames", ())) & {*RUNS}
+        long, short = "hopeless" in asks, bool(asks - {"hopeless"})
+        (both if long and short else first if long else second if short else others).append(item)
+    half = max(0, (len(items) + 1) // 2 - len(first) - len(both))
+    items[:] = [*first, *others[:half], *both, *second, *others[half:]]
 
 
 @pytest.fixture(scope="session")
+def once(tmp_path_factory) -> Callable[..., list[Done]]:
+    """Return what makes a run in the folder of all test processes, or waits for who does."""
+    base = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent
+
+    def made(name: str, make: Callable[[Path], Done | list[Done]]) -> list[Done]:
+        kept = base / f"{name}.done"
+        with FileLock(base / f"{name}.lock"):
+            if not kept.is_file():
+                done = make(base / name)
+                kept.write_bytes(pickle.dumps(done if isinstance(done, list) else [done]))
+        return pickle.loads(kept.read_bytes())
+
+    return made
+
+
+@pytest.fixture(scope="session", autouse=True)
 def shipped_before() -> dict[str, str]:
     """What ``model/`` held before any run of the tests."""
     return tree(ROOT / "model")
 
 
 @pytest.fixture(scope="session")
-def runs(tmp_path_factory, shipped_before) -> Iterator[dict[str, Future]]:
-    base: Path = tmp_path_factory.mktemp("runs")
-    corpus = smoke_corpus(RunDir(base / "corpus"))
-    with ThreadPoolExecutor(2) as pool:
-        started = {
-            # The longest first, so that both lanes end together.
-            "hopeless": pool.submit(run_hopeless, base / "hopeless"),
-            "smoke": pool.submit(run_smoke, base / "smoke"),
-            "alone": pool.submit(run_alone, base / "alone", corpus, epochs=60),
-            "nvenc": pool.submit(run_nvenc, base / "nvenc"),
-        }
-        executed = started["alone"]
-        started["checked"] = pool.submit(
-            lambda: run_nbval(base / "again", executed.result()[0].path)
-        )
-        yield started
+def smoke(once) -> Done:
+    return once("smoke", run_smoke)[0]
 
 
 @pytest.fixture(scope="session")
-def smoke(runs) -> Done:
-    return runs["smoke"].result()
+def hopeless(once) -> Done:
+    return once("hopeless", run_hopeless)[0]
 
 
 @pytest.fixture(scope="session")
-def hopeless(runs) -> Done:
-    return runs["hopeless"].result()
+def nvenc(once) -> Done:
+    return once("nvenc", run_nvenc)[0]
 
 
 @pytest.fixture(scope="session")
-def nvenc(runs) -> Done:
-    return runs["nvenc"].result()
+def alone(once) -> list[Done]:
+    def make(folder: Path) -> list[Done]:
+        corpus = smoke_corpus(RunDir(folder.with_name("alone_corpus")))
+        return run_alone(folder, corpus, epochs=60)
+
+    return once("alone", make)
 
 
 @pytest.fixture(scope="session")
-def checked(runs) -> Done:
+def checked(once, alone) -> Done:
     """What nbval says of the notebooks of `alone`."""
-    return runs["checked"].result()
-
-
-@pytest.fixture(scope="session")
-def alone(runs) -> list[Done]:
-    return runs["alone"].result()
+    return once("again", lambda folder: run_nbval(folder, alone[0].path))[0]
