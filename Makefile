@@ -43,7 +43,7 @@ smoke: $(READY) ## the same on a synthetic corpus, in seconds; touches nothing t
 test: $(READY) browser ## all tests, on all cores
 	@$(PY) -m pytest -q -n auto --dist worksteal
 
-browser: # the tests of the pages drive the distribution's Chromium; playwright brings no browser
+browser: ## Chromium for the tests of the pages, installed where it may be
 	@for name in chromium chromium-browser google-chrome google-chrome-stable; do \
 	  if command -v $$name >/dev/null; then exit 0; fi; \
 	done; \

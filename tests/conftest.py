@@ -38,7 +38,7 @@ def load(tmp_path):
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Let the first of two test processes begin with one long run, the second with the others.
 
-    With ``--dist worksteal`` each begins with its share of the list, and steals from the other's end.
+    With ``--dist worksteal`` each begins with its share of the list, then steals from the others.
     """
     first, second, both, others = [], [], [], []
     for item in items:
