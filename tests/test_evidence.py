@@ -342,9 +342,9 @@ def test_the_card_quotes_the_evidence_from_its_file(run):
     assert (stage / "notebooks" / "05_transfer.ipynb").is_file()
     assert not (stage / "notebooks" / "05_transfer.md").exists()
     card = " ".join((stage / "index.md").read_text().split())
-    assert "errs by 0.44 VMAF points (RMSE; mean absolute bias 0.06)" in card
+    assert "errs by 0.438 VMAF points (RMSE; mean absolute bias 0.062)" in card
     assert "the reference recipe errs by 21.8" in card
-    assert "the other 1 cost 0.44 (bias 0.06) against 21.8" in card
+    assert "the other 1 cost 0.438 (bias 0.062) against 21.8" in card
     assert "was not measured with this corpus" not in card
 
 
@@ -371,13 +371,16 @@ def test_a_stale_result_is_shown_on_no_page(run, stamp):
 
 @pages
 def test_the_card_gives_the_spread_over_seeds(run):
-    record(run, "seeds", {"folds": folds(0, 2)})
+    blind = folds(0, 2).assign(arm="v1", rmse=1.25)
+    record(run, "seeds", {"folds": pd.concat([blind, folds(0, 2)])})
     arm = page_values(run)["seeds"]["arms"]["v3"]
     assert arm["plcc_mean"] == pytest.approx(0.91)
     assert arm["plcc_ptp"] == pytest.approx(0.02)
     assert arm["rmse_ptp"] == 0
     card = " ".join((staged(run) / "index.md").read_text().split())
-    assert "Over 2 seeds, v3's mean PLCC is 0.910000 with a spread of 0.020000" in card
+    assert "Over 2 seeds, v3's mean PLCC is 0.9100000 with a spread of 0.0200000" in card
+    assert "-0.2500 VMAF points over 2 seeds, from -0.2500 to -0.2500" in card
+    assert "v3 is the better one in 2 of 2 seeds. It helps with every seed." in card
 
 
 # --- what ships -----------------------------------------------------------------------------------

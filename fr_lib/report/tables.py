@@ -308,12 +308,16 @@ def worst_table(facts: Mapping[str, Any]) -> pd.DataFrame:
 
 
 def worst_features_table(facts: Mapping[str, Any]) -> pd.DataFrame:
-    """Return the features of the worst frames of the recipe that ships."""
+    """Return the features of the worst frames of the recipe that ships, one frame a column."""
     return pd.DataFrame(
-        {"arm": arm, "up to": f"{frame['highest']:g}"}
-        | {feature: f"{frame['features'][feature]:.3g}" for feature in CANONICAL_6}
-        for name, arm, frame in _worst_frames(facts)
-        if name == facts["shipped"]
+        {"feature": list(CANONICAL_6)}
+        | {
+            f"{arm}, to {frame['highest']:g}": [
+                f"{frame['features'][feature]:.3g}" for feature in CANONICAL_6
+            ]
+            for name, arm, frame in _worst_frames(facts)
+            if name == facts["shipped"]
+        }
     )
 
 
@@ -351,7 +355,8 @@ def logs_table(facts: Mapping[str, Any]) -> pd.DataFrame:
     adr = facts["recipes"]["adr0319"]["logs"]
     rows = [
         (
-            log["name"].removesuffix(".json"),
+            # With spaces a long name wraps, and the last column stays on the page.
+            log["name"].removesuffix(".json").replace("_", " "),
             f"{log['frames']:,}",
             text(log["vmaf"], ".2f"),
             text(log["share_outside"], ".0%"),

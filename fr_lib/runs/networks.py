@@ -6,11 +6,12 @@ ask them, and ``04_export`` writes them down: the file that ships is what was ju
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from fr_lib.errors import ArtefactError, say
-from fr_lib.files import atomic_path, sha256_of
+from fr_lib.files import sha256_of, write_bytes
 from fr_lib.runs.rundir import RunDir
 
 if TYPE_CHECKING:
@@ -23,8 +24,10 @@ def save_networks(run: RunDir, networks: Mapping[str, Trained]) -> str:
     """Write networks by arm, weights and scalers and no code; return the file's sha256."""
     import torch
 
-    with atomic_path(run / FILE) as temporary:
-        torch.save({arm: _parts(net) for arm, net in networks.items()}, temporary)
+    # Into memory first: in a file, torch keeps the file's own (temporary) name among the bytes.
+    stored = io.BytesIO()
+    torch.save({arm: _parts(net) for arm, net in networks.items()}, stored)
+    write_bytes(run / FILE, stored.getvalue())
     return sha256_of(run / FILE)
 
 
