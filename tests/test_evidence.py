@@ -30,7 +30,7 @@ from fr_lib.release import ship_model
 from fr_lib.report.book import page_values, stage_book
 from fr_lib.runs import RunDir, find, get_evidence, keep, save_networks, seed_folds, why_missing
 from fr_lib.runs import evidence as module
-from fr_lib.runs.evidence import CODE, REMEDY, code_sha256, record, stamps, stored
+from fr_lib.runs.evidence import CODE, REMEDY, code_sha256, meaning, record, stamps, stored
 from fr_lib.schema import MODEL_ID
 from fr_lib.train import RECIPES, Recipe
 from fr_lib.train.recipe import named_recipe
@@ -117,7 +117,9 @@ def code(tmp_path, monkeypatch) -> Path:
     folder = tmp_path / "checkout" / "fr_lib"
     folder.mkdir(parents=True)
     for name in CODE:
-        shutil.copy(ROOT / "fr_lib" / f"{name}.py", folder)
+        target = folder / f"{name}.py"
+        target.parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / "fr_lib" / f"{name}.py", target)
     monkeypatch.setattr(module, "ROOT", folder.parent)
     return folder
 
@@ -126,19 +128,52 @@ def code(tmp_path, monkeypatch) -> Path:
 def test_a_change_in_any_module_that_decides_the_figures_changes_the_code_stamp(code, name):
     before = code_sha256()
     with open(code / f"{name}.py", "a") as file:
-        file.write("\n")
+        file.write("\nMORE = 1\n")
     assert code_sha256() != before
 
 
-def test_the_code_stamp_is_that_of_the_bytes_alone(code, monkeypatch):
+@pytest.mark.parametrize("name", CODE)
+def test_a_comment_a_docstring_and_a_line_break_cost_no_measurement(code, name):
+    before = code_sha256()
+    path = code / f"{name}.py"
+    text = path.read_text().replace('"""', '"""Said otherwise. ', 1)
+    path.write_text(f"# Of old.\n\n{text}\n\n# More.\n")
+    assert code_sha256() == before
+
+
+def test_two_modules_that_change_places_change_the_stamp(code):
+    before = code_sha256()
+    first, second = code / "train/made.py", code / "train/recipe.py"
+    texts = first.read_text(), second.read_text()
+    first.write_text(texts[1])
+    second.write_text(texts[0])
+    assert code_sha256() != before
+
+
+def test_the_code_stamp_is_that_of_the_files_alone(code, monkeypatch):
     copied = code_sha256()
     monkeypatch.undo()
     assert copied == code_sha256()
 
 
+@pytest.mark.parametrize(
+    ("source", "same"),
+    [
+        ('def f():\n    """Doc."""\n    return 1', True),
+        ("def f():\n\n    return (1)  # one", True),
+        ("def f():\n    return 2", False),
+        ("def g():\n    return 1", False),
+        ('def f():\n    x = """Doc."""\n    return 1', False),
+    ],
+)
+def test_code_means_what_its_syntax_tree_says(source, same):
+    assert (meaning(source) == meaning("def f():\n    return 1")) == same
+
+
 def test_what_trains_and_scores_is_part_of_the_code_stamp():
-    wanted = {"recipe", "batch", "train", "model", "evaluate", "transfer", "ablation", "teacher"}
-    assert wanted <= set(CODE)
+    names = ("train/recipe", "train/batch", "train/many", "train/model", "train/made")
+    names += ("evaluate/loso", "evaluate/transfer", "evaluate/ablation", "corpus/teachers")
+    assert set(names) <= set(CODE)
 
 
 # --- record and find ------------------------------------------------------------------------------
@@ -200,7 +235,7 @@ def test_a_changed_module_makes_results_stale(run, code):
     record(run, "transfer", TRANSFER)
     keep(run)
     assert find(run, "transfer")
-    with open(code / "train.py", "a") as file:
+    with open(code / "train/many.py", "a") as file:
         file.write("# changed\n")
     assert find(run, "transfer") is None
     assert why_missing(run, "transfer") == "stored results are of another code"

@@ -444,14 +444,14 @@ import numpy as np
 from fr_lib.train import Job
 from fr_lib.errors import FrError
 from fr_lib.train import Recipe
-import fr_lib.train
+from fr_lib.train import many
 
-fr_lib.train.many.cpu_count = lambda: 2
+many.cpu_count = lambda: 2
 rng = np.random.default_rng(0)
 table, target = rng.normal(size=(600, 24)), rng.uniform(0, 100, 600)
 jobs = [Job(np.arange(600) < 500, tuple(range(w)), s) for w in (6, 24) for s in range(20)]
 try:
-    fr_lib.train.many.train_many(
+    many.train_many(
         table, target, jobs, Recipe(epochs=10**6), device="cpu",
         progress=lambda *_: print("going", flush=True),
     )

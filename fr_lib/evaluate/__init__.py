@@ -8,10 +8,19 @@ import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
-    submodules=["gate"],
     submod_attrs={
         "ablation": ["run_ablation"],
-        "gate": ["LIFT_FLOOR"],
+        "gate": [
+            "LIFT_FLOOR",
+            "adr_clauses",
+            "adr_statement",
+            "evaluate_gate",
+            "reference_table",
+            "require_pass",
+            "statement",
+            "verdict",
+        ],
+        "own": ["own_clauses"],
         "clauses": ["MEAN_PLCC", "WORST_PLCC"],
         "loso": [
             "ARMS",
