@@ -198,6 +198,13 @@ def test_unstamped_rows_are_noted(save):
     assert corpus.notes == ["Teacher not named on 1 row; vmaf_v0.6.1 is assumed."]
 
 
+def test_a_row_is_stamped_by_either_of_the_two_columns(save):
+    corpus = load_corpus(save(good_then({"teacher": ..., "vmaf_model": TEACHER})))
+    assert corpus.teacher == TEACHER
+    assert corpus.table["teacher"].tolist() == [TEACHER] * 3
+    assert corpus.notes == []
+
+
 # --- rows that are dropped ------------------------------------------------------------------------
 
 BAD_ROWS = [
@@ -320,7 +327,19 @@ def test_huge_number_is_a_bad_row_and_no_crash(save):
             good_then({"teacher": "vmaf_v1.0.16"}),
             "teacher: a mixture: vmaf_v0.6.1 on 2 rows (row 1, 2), vmaf_v1.0.16 on 1 row (row 3); ",
         ),
-        (good_then({"vmaf_model": "vmaf_4k"}), "teacher: a mixture: "),
+        (
+            good_then({"vmaf_model": "vmaf_4k"}),
+            "teacher: a mixture: vmaf_4k on 1 row (row 3), vmaf_v0.6.1 on 3 rows (row 1, 2, 3); ",
+        ),
+        (
+            good_then({"teacher": ..., "vmaf_model": "vmaf_4k"}),
+            "teacher: a mixture: vmaf_4k on 1 row (row 3), vmaf_v0.6.1 on 2 rows (row 1, 2); ",
+        ),
+        (
+            [frame_row(teacher="vmaf_4k", vmaf_model=TEACHER)],
+            "teacher: a mixture: vmaf_4k on 1 row (row 1), vmaf_v0.6.1 on 1 row (row 1); ",
+        ),
+        ([frame_row(teacher=..., vmaf_model="vmaf_4k")], "teacher: vmaf_4k on 1 row (row 1); "),
         ([frame_row(teacher="vmaf_v0.6.1neg")], "teacher: vmaf_v0.6.1neg on 1 row (row 1); "),
     ],
 )  # fmt: skip

@@ -144,6 +144,19 @@ def test_folds_are_the_metrics_of_the_predictions_that_are_kept(result):
             assert found == pytest.approx({k: fold[k] for k in found}, abs=1e-5)
 
 
+@pytest.mark.parametrize(("shift", "bound"), [(-3.0, 0.0), (3.0, 100.0)])
+def test_out_of_fold_predictions_are_clipped_to_the_range_of_vmaf(corpus, shift, bound):
+    """A clip with features far beyond those of the others is scored at the end of the range."""
+    own = corpus.table["src"] == corpus.sources()[0]
+    moved = corpus.table[list(CANONICAL_6[:5])].where(~own, lambda features: features + shift)
+    far = replace(corpus, table=corpus.table.assign(**moved))
+    found = run_loso(far, replace(FAST, epochs=40), arms=["v1"], device="cpu")
+    predicted = found.oof.loc[own, "pred_v1"]
+    assert set(predicted) == {bound}
+    fold = found.of("v1").iloc[0]
+    assert fold["bias"] == pytest.approx((bound - corpus.table.loc[own, "vmaf"]).mean(), abs=1e-4)
+
+
 def test_seeds_differ(result):
     assert not np.allclose(result.of("v3", 0)["rmse"], result.of("v3", 1)["rmse"])
 

@@ -77,6 +77,12 @@ def test_facts_and_ports_are_those_of_the_contract(model, tmp_path):
     assert [(o.name, o.shape) for o in session.get_outputs()] == [("vmaf", ["N"])]
 
 
+def test_the_file_has_the_format_that_came_with_its_opset(exported):
+    """A runtime refuses a format newer than itself; format 8 came with opset 17, in ONNX 1.12."""
+    written = onnx.load(exported)
+    assert written.ir_version == helper.find_min_ir_version_for(written.opset_import) == 8
+
+
 def test_the_graph_gives_what_torch_gives(model, exported):
     features, block = random_rows(1000)
     with torch.no_grad():

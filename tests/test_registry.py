@@ -194,6 +194,18 @@ def test_parts_that_make_no_valid_sidecar_are_refused(changes, message):
         (lambda c: c["trained_slots"].pop("libx264"), "trained_slots"),
         (lambda c: c["training"].update(smoke=True), "training.smoke: True; allowed: False"),
         (lambda c: c.update(gate_passed=False), "training.gate_passed"),
+        (
+            lambda c: c["training"].update(dataset="other.jsonl"),
+            "training.dataset: other.jsonl; allowed: rows.jsonl",
+        ),
+        (
+            lambda c: c["training"].update(loso_mean_plcc=0.98),
+            "training.loso_mean_plcc: 0.98; allowed: 0.99",
+        ),
+        (
+            lambda c: c.update(loso_mean_plcc=None),
+            "training.loso_mean_plcc: 0.99; allowed: None",
+        ),
         (lambda c: c.update(codec_crf_norm="minmax"), "codec_crf_min"),
         (lambda c: c.update(notes="v3 retrain pending"), "notes"),
     ],

@@ -176,6 +176,22 @@ def test_a_file_written_again_makes_later_ones_stale(run, corpus, name, kept):
     assert left(run) == kept
 
 
+@pytest.mark.parametrize(
+    ("notebook", "kept"),
+    [
+        ("01_corpus_audit", set()),
+        ("02_loso", {"corpus.parquet", "audit.json"}),
+        ("03_gate", {*ARTEFACTS} - {"outside.json", "gate.json", "export.json"}),
+        ("04_export", {*ARTEFACTS} - {"export.json"}),
+        ("05_transfer", {*ARTEFACTS, "fr_regressor_v3.onnx"}),
+    ],
+)
+def test_a_notebook_that_starts_again_makes_its_own_files_and_later_ones_stale(run, notebook, kept):
+    leave_everything(run)
+    run.drop_after(notebook)
+    assert left(run) == kept
+
+
 # --- values
 
 

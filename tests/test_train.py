@@ -31,6 +31,7 @@ from fr_lib.train import (
     keep_processes,
     train_many,
 )
+from fr_lib.train.fold import fold_constant_columns
 from fr_lib.train.many import pick_device
 from fr_lib.train.recipe import named_recipe
 
@@ -304,6 +305,48 @@ def test_folding_does_not_move_predictions_on_training_rows():
     [plain] = run([job], replace(FAST, fold_constants=False), table=table, target=vmaf)
     assert (plain.model.layers[0].weight[:, 6:23] != 0).any()
     np.testing.assert_allclose(folded.predict(table), plain.predict(table), atol=1e-4)
+
+
+def folded_and_plain(table: np.ndarray) -> list[Trained]:
+    job = Job(EVERY, ALL, seed=0)
+    return [
+        run([job], replace(FAST, fold_constants=fold), table=table)[0] for fold in (True, False)
+    ]
+
+
+def test_a_preset_that_never_varied_within_an_encoder_is_powerless_afterwards():
+    table = TABLE.copy()
+    # libx264 is slot 0: one preset each, but not the same one.
+    table[:, 22] = np.where(table[:, 6] == 1, 0.25, 0.75)
+    folded, plain = folded_and_plain(table)
+    np.testing.assert_allclose(folded.predict(table), plain.predict(table), atol=1e-4)
+    swept = table.copy()
+    swept[:, 22] = np.linspace(0, 1, len(table))
+    assert (folded.predict(swept) == folded.predict(table)).all()
+    assert np.abs(plain.predict(swept) - plain.predict(table)).max() > 0.01
+
+
+def test_a_preset_that_varied_within_one_encoder_keeps_its_power():
+    table = TABLE.copy()
+    table[:, 22] = np.where(table[:, 6] == 1, 0.25, 0.75)
+    table[0, 22] = 0.5
+    folded, plain = (t.model.layers[0].weight for t in folded_and_plain(table))
+    assert torch.equal(folded[:, 22], plain[:, 22])
+    assert (folded[:, 22] != 0).all()
+
+
+@pytest.mark.parametrize(("slots_of_the_last_row", "moved"), [([0, 1], True), ([0, 0], False)])
+def test_a_preset_is_moved_into_slots_only_where_every_row_has_one(slots_of_the_last_row, moved):
+    # Each slot has one preset; a row without a slot belongs to none of them.
+    block = np.float32([[1, 0, 0.5, 0.2], [1, 0, 0.5, 0.4], [*slots_of_the_last_row, 0, 0.3]])
+    model = FRRegressor(10, hidden=4)
+    before = model.layers[0].weight.detach().clone()
+    fold_constant_columns(model, block)
+    after = model.layers[0].weight.detach()
+    preset = before[:, 8].clone()
+    assert (preset != 0).all()
+    assert torch.equal(after[:, 8], torch.zeros(4) if moved else preset)
+    assert torch.equal(after[:, 6], before[:, 6] + 0.5 * preset if moved else before[:, 6])
 
 
 # --- recipes, bad input ---------------------------------------------------------------------------
