@@ -14,7 +14,7 @@ from fr_lib import schema
 from fr_lib.corpus.rows import _format_of, _not_parquet, read_table
 from fr_lib.errors import CorpusError, InputError, say
 from fr_lib.files import sha256_of
-from fr_lib.schema import CANONICAL_6, ENCODER_VOCAB_V3, TEACHER, BlockNorm
+from fr_lib.schema import CANONICAL_6, NEWEST_VOCAB, TEACHER, BlockNorm
 
 SCHEMA_VERSION = 3
 _MEANS = tuple(f"{name}_mean" for name in CANONICAL_6)
@@ -84,9 +84,9 @@ class Corpus:
         return self.table["vmaf"].to_numpy(dtype=np.float32)
 
     def codec_block(
-        self, norm: BlockNorm | None = None, vocab: tuple[str, ...] = ENCODER_VOCAB_V3
+        self, norm: BlockNorm | None = None, vocab: tuple[str, ...] = NEWEST_VOCAB
     ) -> np.ndarray:
-        """Return :func:`schema.codec_block` of the rows: (N, 18) float32, or (N, 14) for v2."""
+        """Return :func:`schema.codec_block` of the rows: (N, len(vocab) + 2) float32."""
         return schema.codec_block(
             self.table["encoder"].to_numpy(dtype=object),
             self.table["preset_ordinal"].to_numpy(),
@@ -104,14 +104,14 @@ class Corpus:
         return sorted(self.table["src"].unique())
 
     def rows_per_slot(self) -> dict[str, int]:
-        """Return the rows of each of the 16 slots, vocabulary order, zeros included."""
+        """Return the rows of each slot, vocabulary order, zeros included."""
         counts = self.table["encoder"].value_counts()
-        return {name: int(counts.get(name, 0)) for name in ENCODER_VOCAB_V3}
+        return {name: int(counts.get(name, 0)) for name in NEWEST_VOCAB}
 
     def coverage(self) -> pd.DataFrame:
         """Return row counts: one row per source (sorted), one column per slot, int64."""
         counts = pd.crosstab(self.table["src"], self.table["encoder"])
-        return counts.reindex(index=self.sources(), columns=list(ENCODER_VOCAB_V3), fill_value=0)
+        return counts.reindex(index=self.sources(), columns=list(NEWEST_VOCAB), fill_value=0)
 
 
 def load_corpus(path: str | Path) -> Corpus:
@@ -292,7 +292,7 @@ def _names(raw: pd.DataFrame, name: str, faults: list[str]) -> pd.Series:
 
 def _check_encoders(table: pd.DataFrame, faults: list[str]) -> None:
     for name in table["encoder"].unique():
-        if name and name not in ENCODER_VOCAB_V3:
+        if name and name not in NEWEST_VOCAB:
             try:
                 schema.encoder_index(name)
             except InputError as unknown:
@@ -313,7 +313,7 @@ def _presets(
     if given.dtype != "str":
         given = given.astype(object).map(_preset_name, na_action="ignore")
     missing = given.isna() | (given == "")
-    known = encoder.isin(ENCODER_VOCAB_V3)
+    known = encoder.isin(NEWEST_VOCAB)
     default = encoder.map({e: a.default_preset for e, a in schema.ADAPTERS.items()})
     for name, count in encoder[missing & known].value_counts(sort=False).items():
         preset = schema.ADAPTERS[name].default_preset

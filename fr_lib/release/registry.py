@@ -14,8 +14,8 @@ from fr_lib.release.card import _DATA, LICENSE, SCHEMA, _parse, _read_text, _sch
 
 REGISTRY = "registry.json"
 DESCRIPTION = (
-    "Full-reference VMAF regressor, codec-aware: six libvmaf features and an 18-D codec block "
-    "(16 encoder slots, preset, quality) to a score of 0..100 per frame."
+    "Full-reference VMAF regressor, codec-aware: six libvmaf features and a codec block "
+    "(encoder slots, preset, quality) to a score of 0..100 per frame."
 )
 FORMULA_DESCRIPTION = (
     "VMAF v0.6.1 itself: its nu-SVR of six raw libvmaf features as a graph, to a score of 0..100 "
