@@ -424,7 +424,7 @@ def test_truncated_gzip(tmp_path):
 def test_lines_that_are_not_objects_are_named(tmp_path):
     path = tmp_path / "l.jsonl"
     path.write_text(f"{json.dumps(frame_row())}\n\n[1]\nnot json\n")
-    with pytest.raises(CorpusError, match=r"2 lines are not JSON objects \(lines 3, 4\)"):
+    with pytest.raises(CorpusError, match=r"2 lines without a JSON object \(line 3, 4\)"):
         load_corpus(path)
 
 

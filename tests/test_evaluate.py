@@ -329,7 +329,7 @@ def test_minmax_bounds_are_those_of_the_training_rows(corpus):
     np.testing.assert_allclose(after[same], before[same], atol=1e-3)
     assert (after[wild] != before[wild]).all()
     # In the other folds it is a training row, and their bounds move.
-    assert (after[~first] != before[~first]).mean() > 0.9
+    assert (after[~first] != before[~first]).mean() > 0.5
 
 
 def test_minmax_does_not_see_the_scale_of_the_quality(corpus):

@@ -60,7 +60,7 @@ def test_allow_list_has_seventy_names():
     assert not {"Scan", "Einsum", "LSTM"} & ALLOWED_OPS
 
 
-def test_facts_and_ports_are_those_of_the_contract(model, tmp_path):
+def test_facts_and_ports_are_those_that_hosts_know(model, tmp_path):
     facts = export_onnx(model, tmp_path / "m.onnx")
     assert [p.name for p in tmp_path.iterdir()] == ["m.onnx"]
     assert facts["sha256"] == sha256_of(tmp_path / "m.onnx")
@@ -250,7 +250,7 @@ def test_another_models_ports_are_refused_only_when_asked(tmp_path):
         ),
     ],
 )
-def test_a_break_of_the_contract_is_named(exported, tmp_path, change, message):
+def test_a_broken_rule_of_our_models_is_named(exported, tmp_path, change, message):
     altered = onnx.load(exported)
     change(altered)
     path = tmp_path / "a.onnx"

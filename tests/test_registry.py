@@ -75,7 +75,7 @@ def edit(path: Path, change) -> None:
 # --- sidecar ----------------------------------------------------------------------------------
 
 
-def test_the_sidecar_has_the_keys_of_the_contract():
+def test_the_sidecar_has_the_keys_that_hosts_read():
     card = make_card(FACTS)
     assert set(card) == set(
         "id kind onnx opset sha256 notes input_names output_names feature_order feature_mean "

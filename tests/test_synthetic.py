@@ -64,7 +64,7 @@ def test_sixteen_row_fixture_has_four_rows_per_encoder():
     assert corpus.table["quality"].nunique() == 4
 
 
-def test_rows_are_in_the_contracts_form_and_labelled():
+def test_rows_are_in_the_per_frame_form_and_labelled():
     table = synthetic_table(["libx265"], [30], sources=2, frames=3, seed=1)
     assert list(table) == [
         "src", "encoder", "preset", "cq", "frame_index", "vmaf", *CANONICAL_6, "teacher",

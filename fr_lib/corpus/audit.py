@@ -17,6 +17,7 @@ from fr_lib import schema
 from fr_lib.corpus.load import Corpus
 from fr_lib.corpus.teachers import vmaf_from_features
 from fr_lib.corpus.twins import duplicate_sources, merged, title_groups
+from fr_lib.errors import counted
 from fr_lib.files import read_json, sha256_of
 from fr_lib.schema import ADAPTERS, CANONICAL_6, NEWEST_VOCAB, TEACHER
 
@@ -176,7 +177,7 @@ def _slots(names: Iterable[str], counts: dict[str, int] | None = None) -> str:
 
 
 def _lift_sentence(families: list[str]) -> str:
-    found = f"{len(families)} codec famil{'y' if len(families) == 1 else 'ies'}"
+    found = counted(len(families), "codec family", "codec families")
     listed = f"{found} ({', '.join(families)})"
     if len(families) < MIN_FAMILIES:
         return (

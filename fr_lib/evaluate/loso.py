@@ -67,7 +67,10 @@ def metrics(predicted: np.ndarray, vmaf: np.ndarray) -> dict[str, float]:
 
     p, v = np.asarray(predicted, dtype=np.float64), np.asarray(vmaf, dtype=np.float64)
     if p.shape != v.shape or p.ndim != 1:
-        raise InputError(say("metrics", f"shapes {p.shape} and {v.shape}", "two equal (N,)", "fix"))
+        found = f"shapes {p.shape} and {v.shape}"
+        raise InputError(
+            say("metrics", found, "two equal (N,)", "give one prediction for each score")
+        )
     if len(p) == 0 or not (np.isfinite(p).all() and np.isfinite(v).all()):
         return dict.fromkeys(("plcc", "srocc", "rmse", "bias"), math.nan)
     return {

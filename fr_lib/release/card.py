@@ -152,7 +152,7 @@ def sidecar(
     norm: BlockNorm | None = None,
     synthetic: bool = False,
 ) -> dict[str, Any]:
-    """Build the sidecar of ``fr_regressor_v3.onnx`` (section 6 of the contract).
+    """Build the sidecar of ``fr_regressor_v3.onnx`` (``sidecar.schema.json``).
 
     Parameters
     ----------

@@ -98,8 +98,9 @@ def row_problems(
     row : mapping
         A row that keeps the schema.
     like : str, optional
-        Id of the model of ours whose rules it has to keep too: ``fr_regressor_v3`` (sections 3 and
-        6 of the contract) or ``vmaf_v0_6_1_formula``. Default: the row's own id, if it is one.
+        Id of the model of ours whose rules it has to keep too: ``fr_regressor_v3`` (graph:
+        :func:`check_onnx`, sidecar: :func:`card_problems`) or ``vmaf_v0_6_1_formula``. Default: the row's own
+        id, if it is one.
     """
     folder = Path(model_dir)
     path = folder / row["onnx"]
@@ -128,7 +129,7 @@ def row_problems(
 
 
 def verify(model_dir: str | Path) -> list[str]:
-    """Verify a model folder against its registry (section 7 of the contract).
+    """Verify a model folder against its registry (docs/guides/release.md).
 
     Checked: the schema, ids unique and sorted, and for each row that the file lies inside the
     folder, has the digest of the row, is valid ONNX without external data, uses only operators of

@@ -160,7 +160,7 @@ def _build(model: ShippedRegressor) -> onnx.ModelProto:
 
 
 def export_onnx(model: ShippedRegressor, path: str | Path) -> dict[str, Any]:
-    """Write `model` as one ONNX file (section 3 of the contract) and check what was written.
+    """Write `model` as one ONNX file (docs/adr/0003) and check what was written.
 
     Parameters
     ----------
@@ -234,7 +234,7 @@ def _ports(values: Any) -> dict[str, tuple]:
     }
 
 
-def _contract_faults(
+def _faults_of_ours(
     model: onnx.ModelProto, n_bytes: int, wanted: Mapping[str, tuple]
 ) -> Iterator[tuple[str, str]]:
     """Yield (found, allowed) for each rule that only a model of ours has to keep."""
@@ -327,7 +327,7 @@ def check_onnx(path: str | Path, inputs: Mapping[str, tuple] | None = None) -> d
     n_bytes = path.stat().st_size
     faults = list(_faults(model))
     if inputs is not None:
-        faults += _contract_faults(model, n_bytes, inputs)
+        faults += _faults_of_ours(model, n_bytes, inputs)
     if faults:
         # A damaged name may hold line ends; a problem is one line.
         lines = [(" ".join(found.split()), ok) for found, ok in faults]
@@ -421,6 +421,11 @@ def parity(
     beyond = {label: diff for label, diff in diffs.items() if not diff <= atol}
     if beyond:
         raise ArtefactError(
-            say(str(path), f"differs from torch by {beyond} (batch: points)", f"{atol:g}", "report")
+            say(
+                str(path),
+                f"differs from torch by {beyond} (batch: points)",
+                f"{atol:g}",
+                "do not ship it; see whether torch or onnxruntime is another than the lock names",
+            )
         )
     return {"rows": n, "atol": atol, "max_abs_diff": diffs}

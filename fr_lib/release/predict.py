@@ -62,7 +62,7 @@ class Predictor:
         ------
         ArtefactError
             If the row is missing or marked ``smoke``, or one of its files is missing, altered or
-            breaks the contract; one line per problem, file named.
+            breaks a rule of :func:`row_problems`; one line per problem, file named.
         """
         folder = Path(model_dir)
         row = find_row(folder, model_id)
