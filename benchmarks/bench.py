@@ -566,7 +566,7 @@ def _rest(step: str, taken: float) -> dict[str, Any]:
 
 def _notebook_row(name: str, notebook: Any) -> dict[str, Any]:
     code = [c for c in notebook.cells if c.cell_type == "code" and c.source.strip()]
-    # The contract of the notebooks: their imports are one cell, the first.
+    # Their imports are one cell, the first (docs/CONTRIBUTING.md).
     computation = sum(c.metadata["papermill"]["duration"] or 0.0 for c in code[1:])
     whole = notebook.metadata["papermill"]["duration"]
     return {

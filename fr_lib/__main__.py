@@ -1,6 +1,6 @@
 """The command line: ``python -m fr_lib run | corpus | stress | release | verify | predict``.
 
-Exit codes: 0 done or shipped, 1 gate failed or verification failed, 2 bad input or usage.
+Exit codes: 0 done or shipped, 1 gate failed or verification failed, 2 bad input, usage or machine.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ class InputError(FrError):
 
 
 class CorpusError(InputError):
-    """A corpus has rows or columns that the contract forbids; lists every issue at once."""
+    """A corpus has rows or columns that no corpus may have; lists every issue at once."""
 
 
 class EncodeError(FrError):
@@ -26,7 +26,7 @@ class EncodeError(FrError):
 
 
 class TrainingError(FrError):
-    """A training could not be finished on this machine."""
+    """A training could not be finished on this machine: it ran out of memory, say."""
 
 
 class ArtefactError(FrError):
@@ -37,6 +37,17 @@ class GateFailed(FrError):
     """The ship gate did not pass; the audit trail says which clause."""
 
     exit_code = 1
+
+
+def counted(number: int, one: str, many: str | None = None) -> str:
+    """Return a number with its noun, for messages and the card.
+
+    Examples
+    --------
+    >>> counted(1, "row"), counted(2000, "row"), counted(0, "family", "families")
+    ('1 row', '2,000 rows', '0 families')
+    """
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
 def say(where: str, found: str, allowed: str, todo: str) -> str:

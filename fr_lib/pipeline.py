@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from fr_lib import errors
 from fr_lib.errors import ArtefactError, FrError, InputError, say
 from fr_lib.files import ROOT
 from fr_lib.report import build_book
@@ -34,8 +35,6 @@ PROFILES: Mapping[str, Mapping[str, Any]] = {
     "quick": {},
     "full": {"seeds": 5, "measure": True},
 }
-# Errors that a notebook raises for bad input; every other failure is one of the run.
-_INPUT_ERRORS = {"InputError", "CorpusError", "ArtefactError", "EncodeError", "FrError"}
 # Parameters that a whole run sets itself, and what to use instead.
 _OWN = {
     "corpus": "use --corpus",
@@ -45,7 +44,7 @@ _OWN = {
 
 
 class NotebookFailed(FrError):
-    """A notebook stopped; `exit_code` is 2 where its input was at fault, else 1."""
+    """A notebook stopped; `exit_code` is that of the error class it raised, 1 for one not ours."""
 
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)
@@ -215,7 +214,8 @@ def _explained(stopped: Exception, name: str, failed: Path) -> NotebookFailed:
     ename = getattr(stopped, "ename", type(stopped).__name__)
     message = getattr(stopped, "evalue", str(stopped))
     cell = getattr(stopped, "exec_count", None)
-    code = 2 if ename in _INPUT_ERRORS else 1
+    kind = getattr(errors, ename, None)  # papermill passes on the name of the class alone
+    code = kind.exit_code if isinstance(kind, type) and issubclass(kind, FrError) else 1
     if code == 2:
         return NotebookFailed(f"{name}: {message}", code)
     where = f"{name}, cell {cell}" if cell else name

@@ -1,7 +1,8 @@
 """The names and numbers that the weights depend on: features, vocabularies, codec block, adapters.
 
-Everything here is data with a few total functions around it. The order of ``ENCODER_VOCAB_V3`` is
-baked into published weights (index = one-hot column), so from v3 on it is append-only (ADR-0323).
+Everything here is data with a few total functions around it. The order of a vocabulary is baked
+into the weights trained with it (index = one-hot column), so from v3 on it is append-only
+(ADR-0323): a new name makes a new version, and a model keeps the version that its sidecar names.
 """
 
 from __future__ import annotations
@@ -57,9 +58,17 @@ ENCODER_VOCAB_V3 = (
 # v2 stays the authoritative vocabulary; promoting v3 is a decision of its own (docs/adr/0001).
 ENCODER_VOCAB_VERSION = 2
 ENCODER_VOCAB_V3_VERSION = 3
+# What a sidecar may name. A version that weights were trained with never changes: a new encoder is
+# a further line, the newest version and one name more (docs/guides/new-encoder.md).
+VOCABULARIES: Mapping[int, tuple[str, ...]] = {
+    ENCODER_VOCAB_V3_VERSION: ENCODER_VOCAB_V3,
+}
+NEWEST_VOCAB_VERSION = max(VOCABULARIES)
+# What corpora are read with and models are trained with.
+NEWEST_VOCAB = VOCABULARIES[NEWEST_VOCAB_VERSION]
 
 N_FEATURES = len(CANONICAL_6)
-N_CODEC_BLOCK = len(ENCODER_VOCAB_V3) + 2
+N_CODEC_BLOCK = len(NEWEST_VOCAB) + 2
 MAX_PRESET_ORDINAL = 9.0
 DIV63 = 63.0
 
@@ -95,9 +104,10 @@ class Adapter:
     Attributes
     ----------
     encoder : str
-        FFmpeg encoder name, a slot of ``ENCODER_VOCAB_V3``.
-    standard : {"h264", "hevc", "av1", "vvc"}
-        Coding standard of the bitstream; the gate counts these as codec families.
+        FFmpeg encoder name, a slot of ``NEWEST_VOCAB``.
+    standard : str
+        Coding standard of the bitstream ("h264", "hevc", "av1", "vvc"); the gate counts these as
+        codec families.
     quality_flags : tuple of str
         FFmpeg options that each take the quality value.
     lo, hi : int
@@ -255,13 +265,13 @@ def _adapters() -> dict[str, Adapter]:
             )
         )
     by_name = {a.encoder: a for a in rows}
-    return {name: by_name[name] for name in ENCODER_VOCAB_V3}
+    return {name: by_name[name] for name in NEWEST_VOCAB}
 
 
 ADAPTERS: Mapping[str, Adapter] = _adapters()
 
 
-def encoder_index(encoder: str, vocab: Sequence[str] = ENCODER_VOCAB_V3) -> int:
+def encoder_index(encoder: str, vocab: Sequence[str] = NEWEST_VOCAB) -> int:
     """Return the one-hot column of `encoder`.
 
     Raises
@@ -290,12 +300,12 @@ def encoder_index(encoder: str, vocab: Sequence[str] = ENCODER_VOCAB_V3) -> int:
 
 def adapter(encoder: str) -> Adapter:
     """Return the :class:`Adapter` of `encoder`; InputError names the nearest slot."""
-    return ADAPTERS[ENCODER_VOCAB_V3[encoder_index(encoder)]]
+    return ADAPTERS[NEWEST_VOCAB[encoder_index(encoder)]]
 
 
 def trained_mask(rows_per_slot: Mapping[str, int]) -> np.ndarray:
-    """Return which slots have training rows: (16,) float32 of 0 and 1, vocabulary order."""
-    return np.array([rows_per_slot.get(e, 0) > 0 for e in ENCODER_VOCAB_V3], dtype=np.float32)
+    """Return which slots have training rows: float32 of 0 and 1, one per slot in order."""
+    return np.array([rows_per_slot.get(e, 0) > 0 for e in NEWEST_VOCAB], dtype=np.float32)
 
 
 @dataclass(frozen=True)
@@ -380,7 +390,7 @@ class BlockNorm:
         return (q / DIV63).astype(np.float32)
 
 
-def codec_block_layout(vocab: Sequence[str] = ENCODER_VOCAB_V3) -> list[str]:
+def codec_block_layout(vocab: Sequence[str] = NEWEST_VOCAB) -> list[str]:
     """Return the column names of the codec block, in order."""
     return [*(f"encoder_onehot[{name}]" for name in vocab), "preset_norm", "crf_norm"]
 
@@ -390,7 +400,7 @@ def codec_block(
     preset_ordinals: np.ndarray,
     quality: np.ndarray,
     norm: BlockNorm | None = None,
-    vocab: Sequence[str] = ENCODER_VOCAB_V3,
+    vocab: Sequence[str] = NEWEST_VOCAB,
 ) -> np.ndarray:
     """Build the codec block: one-hot encoder, ``preset_norm``, ``crf_norm``.
 
@@ -405,7 +415,7 @@ def codec_block(
     norm : BlockNorm, optional
         Default: ordinal preset, crf / 63.
     vocab : sequence of str
-        ``ENCODER_VOCAB_V3`` (18 columns) or ``ENCODER_VOCAB_V2`` (14 columns). v2 has a slot named
+        The newest, that of a model's sidecar, or ``ENCODER_VOCAB_V2``. v2 has a slot named
         "unknown"; an encoder that v2 does not name belongs there by v2's own definition.
 
     Returns
@@ -419,7 +429,7 @@ def codec_block(
 
     Examples
     --------
-    >>> codec_block(["libaom-av1"], [9.0], [63.0])[0, [1, 16, 17]].tolist()
+    >>> codec_block(["libaom-av1"], [9.0], [63.0])[0, [1, -2, -1]].tolist()
     [1.0, 1.0, 1.0]
     """
     norm = norm or BlockNorm()

@@ -11,7 +11,14 @@ from fr_lib.files import write_json
 from fr_lib.release.card import sidecar
 from fr_lib.release.onnx import export_onnx
 from fr_lib.release.registry import registry_row, upsert_row
-from fr_lib.schema import CANONICAL_6, ENCODER_VOCAB_V3, MODEL_ID, codec_block, trained_mask
+from fr_lib.schema import (
+    CANONICAL_6,
+    MODEL_ID,
+    N_CODEC_BLOCK,
+    NEWEST_VOCAB,
+    codec_block,
+    trained_mask,
+)
 from fr_lib.train import FRRegressor, ShippedRegressor
 
 SLOTS = {"libx264": 700, "libsvtav1": 300}
@@ -26,7 +33,7 @@ def make_model(seed: int = 0) -> ShippedRegressor:
     torch.manual_seed(seed)
     model = ShippedRegressor(
         FRRegressor(6, dropout=0.1),
-        FRRegressor(24, dropout=0.1),
+        FRRegressor(6 + N_CODEC_BLOCK, dropout=0.1),
         torch.from_numpy(trained_mask(SLOTS)),
     )
     with torch.no_grad():
@@ -36,8 +43,8 @@ def make_model(seed: int = 0) -> ShippedRegressor:
     return model.eval()
 
 
-def random_rows(n: int, encoders: tuple[str, ...] = ENCODER_VOCAB_V3) -> tuple:
-    """Return standardised features (n, 6) and a codec block (n, 18), all slots in turn."""
+def random_rows(n: int, encoders: tuple[str, ...] = NEWEST_VOCAB) -> tuple:
+    """Return standardised features (n, 6) and a codec block, all slots in turn."""
     rng = np.random.default_rng(1)
     names = [encoders[i % len(encoders)] for i in range(n)]
     block = codec_block(names, rng.uniform(0, 9, n), rng.uniform(0, 63, n))

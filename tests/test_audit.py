@@ -12,12 +12,12 @@ from tiny import rows_of
 from fr_lib.corpus import audit_corpus, load_corpus, write_table
 from fr_lib.corpus.audit import coverage_statement, teacher_check
 from fr_lib.files import json_text
-from fr_lib.schema import ADAPTERS, CANONICAL_6, ENCODER_VOCAB_V3
+from fr_lib.schema import ADAPTERS, CANONICAL_6, N_CODEC_BLOCK, NEWEST_VOCAB
 
 DATA = Path(__file__).parent / "data"
 SHIPPED = DATA.parent.parent / "data" / "corpus.jsonl.gz"
-SOFTWARE = ["libx264", "libaom-av1", "libx265", "libvvenc", "libsvtav1"]
-HARDWARE = [e for e in ENCODER_VOCAB_V3 if ADAPTERS[e].hardware]
+SOFTWARE = [e for e in NEWEST_VOCAB if not ADAPTERS[e].hardware]
+HARDWARE = [e for e in NEWEST_VOCAB if ADAPTERS[e].hardware]
 
 
 # --- counts ---------------------------------------------------------------------------------------
@@ -37,7 +37,7 @@ def test_report_of_the_nvenc_fixture():
     assert (identity["n_rows_read"], identity["n_rows_kept"]) == (480, 480)
     assert (identity["name"], identity["shape"]) == ("nvenc_only.jsonl", "frame")
     assert report["trained_slots"] == ["h264_nvenc", "hevc_nvenc"]
-    assert len(report["empty_slots"]) == 14
+    assert len(report["empty_slots"]) == len(NEWEST_VOCAB) - 2
     assert report["families"] == ["h264", "hevc"]
     assert report["lift_measurable"] is False
     assert report["teacher_check"]["n_disagree"] == 0
@@ -65,9 +65,9 @@ def test_coverage_matrix_names_gaps(load):
     one = table["src"].iloc[0]
     table = table[(table["src"] != one) | (table["encoder"] != "hevc_qsv")]
     coverage = audit_corpus(load(table))["coverage"]
-    assert coverage["encoders"] == list(ENCODER_VOCAB_V3)
+    assert coverage["encoders"] == list(NEWEST_VOCAB)
     row = coverage["rows"][coverage["sources"].index(one)]
-    assert (row[ENCODER_VOCAB_V3.index("libx264")], sum(row)) == (8, 8)
+    assert (row[NEWEST_VOCAB.index("libx264")], sum(row)) == (8, 8)
     assert sum(map(sum, coverage["rows"])) == len(table)
 
 
@@ -88,7 +88,7 @@ def test_constant_columns_of_one_encoder(load):
     assert constant["encoder_onehot[libx264]"] == 1.0
     assert constant["encoder_onehot[libx265]"] == 0.0
     assert constant["preset_norm"] == pytest.approx(5 / 9)
-    assert len(constant) == 17
+    assert len(constant) == N_CODEC_BLOCK - 1
 
 
 def test_dropped_rows_are_in_the_identity(load):
@@ -107,9 +107,9 @@ def test_nvenc_only_caveat():
     synthetic, caveat = text.split("\n\n")[:2]
     assert synthetic.startswith("**Synthetic rows.**")
     assert caveat.startswith("**NVENC-only caveat.**")
-    assert "**2 of 16 slots have training rows:** `h264_nvenc` (240 rows), `hevc_nvenc`" in text
-    assert "**14 slots have zero rows:** `libx264`" in text
-    for name in set(ENCODER_VOCAB_V3) - {"h264_nvenc", "hevc_nvenc"}:
+    assert f"**2 of {len(NEWEST_VOCAB)} slots have training rows:** `h264_nvenc` (240 rows)" in text
+    assert f"**{len(NEWEST_VOCAB) - 2} slots have zero rows:** `libx264`" in text
+    for name in set(NEWEST_VOCAB) - {"h264_nvenc", "hevc_nvenc"}:
         assert f"`{name}`" in text
     assert "codec-blind network inside the graph" in text
     assert "not measurable: it needs 3 codec families and this corpus has 2 codec families" in text
@@ -118,7 +118,7 @@ def test_nvenc_only_caveat():
 def test_one_nvenc_encoder_is_one_family(load):
     text = coverage_statement(load(rows_of(["h264_nvenc"])))
     assert "NVENC-only caveat" in text
-    assert "1 of 16 slots" in text
+    assert f"1 of {len(NEWEST_VOCAB)} slots" in text
     assert "1 codec family (h264)" in text
 
 
@@ -131,15 +131,15 @@ def test_three_nvenc_standards_can_measure_lift(load):
 def test_one_other_row_ends_the_nvenc_caveat(load):
     text = coverage_statement(load(rows_of(["h264_nvenc", "libx264"])))
     assert "NVENC-only" not in text
-    assert "10 of them are hardware encoders: " in text
+    assert f"{len(HARDWARE) - 1} of them are hardware encoders: " in text
     assert "not measurable" in text
 
 
-def test_software_corpus_names_the_eleven_hardware_slots(load):
+def test_software_corpus_names_the_hardware_slots(load):
     text = coverage_statement(load(rows_of(SOFTWARE)))
     assert "NVENC-only" not in text
-    assert "5 of 16 slots have training rows" in text
-    assert "**11 slots have zero rows:**" in text
+    assert f"{len(SOFTWARE)} of {len(NEWEST_VOCAB)} slots have training rows" in text
+    assert f"**{len(HARDWARE)} slots have zero rows:**" in text
     assert "All are hardware encoders: " in text
     for name in HARDWARE:
         assert f"`{name}`" in text
@@ -152,8 +152,8 @@ def test_real_rows_are_not_called_synthetic(load):
 
 
 def test_full_coverage_has_no_caveat(load):
-    text = coverage_statement(load(rows_of(ENCODER_VOCAB_V3)))
-    assert "16 of 16 slots" in text
+    text = coverage_statement(load(rows_of(NEWEST_VOCAB)))
+    assert f"{len(NEWEST_VOCAB)} of {len(NEWEST_VOCAB)} slots" in text
     assert "zero rows" not in text
     assert "codec-blind" not in text
 

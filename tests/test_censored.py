@@ -13,11 +13,11 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 from tiny import rows_of
 
-from fr_lib.schema import ADAPTERS, CANONICAL_6, codec_block
+from fr_lib.schema import ADAPTERS, CANONICAL_6, N_CODEC_BLOCK, codec_block
 from fr_lib.train import FRRegressor, Job, Recipe, Scaler, Trained, new_model, train_many
 from fr_lib.train.made import made_rows
 
-SIX, ALL = tuple(range(6)), tuple(range(24))
+SIX, ALL = tuple(range(6)), tuple(range(6 + N_CODEC_BLOCK))
 # Three epochs of 20 steps, at a rate that soon takes scores past 100.
 TAUGHT = Recipe(
     name="test",
@@ -36,7 +36,7 @@ ONE_STEP = Recipe(
 
 
 def make_table() -> tuple[np.ndarray, np.ndarray]:
-    """Return inputs (N, 24) and VMAF (N,) of a made-up corpus."""
+    """Return inputs (N, C) and VMAF (N,) of a made-up corpus."""
     rows = rows_of(("libx264", "libvvenc"), (20, 33, 45))
     ordinals = [
         ADAPTERS[e].presets[p] for e, p in zip(rows["encoder"], rows["preset"], strict=True)

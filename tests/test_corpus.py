@@ -11,7 +11,7 @@ import pytest
 
 from fr_lib.corpus import SUFFIXES, load_corpus, read_table, write_table
 from fr_lib.errors import CorpusError, InputError
-from fr_lib.schema import CANONICAL_6, ENCODER_VOCAB_V2, ENCODER_VOCAB_V3, TEACHER
+from fr_lib.schema import CANONICAL_6, ENCODER_VOCAB_V2, N_CODEC_BLOCK, NEWEST_VOCAB, TEACHER
 
 FEATURES = dict(zip(CANONICAL_6, (0.97, 0.71, 0.92, 0.95, 0.96, 3.5), strict=True))
 
@@ -97,11 +97,11 @@ def test_arrays(save):
     corpus = load_corpus(save(rows))
     features, target, block = corpus.features(), corpus.target(), corpus.codec_block()
     assert [a.dtype for a in (features, target, block)] == [np.float32] * 3
-    assert (features.shape, target.shape, block.shape) == ((2, 6), (2,), (2, 18))
-    assert corpus.codec_block(vocab=ENCODER_VOCAB_V2).shape == (2, 14)
+    assert (features.shape, target.shape, block.shape) == ((2, 6), (2,), (2, N_CODEC_BLOCK))
+    assert corpus.codec_block(vocab=ENCODER_VOCAB_V2).shape == (2, len(ENCODER_VOCAB_V2) + 2)
     assert target.tolist() == [50.0, 88.5]
-    assert np.flatnonzero(block[0]).tolist() == [3, 16, 17]
-    assert block[1, [13, 16, 17]].tolist() == [1.0, 0.0, 1.0]
+    assert np.flatnonzero(block[0]).tolist() == [3, N_CODEC_BLOCK - 2, N_CODEC_BLOCK - 1]
+    assert block[1, [13, -2, -1]].tolist() == [1.0, 0.0, 1.0]
     assert corpus.groups().tolist() == ["B", "A"]
     assert corpus.sources() == ["A", "B"]
 
@@ -111,10 +111,10 @@ def test_counts_cover_all_slots(save):
                                                                      preset="slow")]  # fmt: skip
     corpus = load_corpus(save(rows))
     slots = corpus.rows_per_slot()
-    assert list(slots) == list(ENCODER_VOCAB_V3)
+    assert list(slots) == list(NEWEST_VOCAB)
     assert (slots["h264_nvenc"], slots["av1_qsv"], sum(slots.values())) == (3, 1, 4)
     coverage = corpus.coverage()
-    assert coverage.shape == (2, 16)
+    assert coverage.shape == (2, len(NEWEST_VOCAB))
     assert coverage.loc["Tennis", "h264_nvenc"] == 3
     assert coverage.loc["Fox", "h264_nvenc"] == 0
 
@@ -443,7 +443,7 @@ def test_truncated_gzip(tmp_path):
 def test_lines_that_are_not_objects_are_named(tmp_path):
     path = tmp_path / "l.jsonl"
     path.write_text(f"{json.dumps(frame_row())}\n\n[1]\nnot json\n")
-    with pytest.raises(CorpusError, match=r"2 lines are not JSON objects \(lines 3, 4\)"):
+    with pytest.raises(CorpusError, match=r"2 lines without a JSON object \(line 3, 4\)"):
         load_corpus(path)
 
 

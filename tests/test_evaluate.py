@@ -29,7 +29,7 @@ from fr_lib.evaluate.loso import (
 )
 from fr_lib.release import open_session
 from fr_lib.release.onnx import export_onnx
-from fr_lib.schema import CANONICAL_6, ENCODER_VOCAB_V3, codec_block
+from fr_lib.schema import CANONICAL_6, ENCODER_VOCAB_V2, N_CODEC_BLOCK, NEWEST_VOCAB, codec_block
 from fr_lib.train import Recipe
 
 FAST = Recipe(name="test", hidden=16, lr=5e-3, epochs=3)
@@ -203,8 +203,12 @@ def test_unknown_arms_and_impossible_seeds_are_refused(corpus):
 
 def test_input_table_holds_both_blocks(corpus):
     table = input_table(corpus)
-    assert table.shape == (192, 38)
-    assert [len(columns) for columns in ARMS.values()] == [6, 20, 24]
+    assert table.shape == (192, 6 + N_CODEC_BLOCK + len(ENCODER_VOCAB_V2) + 2)
+    assert [len(columns) for columns in ARMS.values()] == [
+        6,
+        6 + len(ENCODER_VOCAB_V2) + 2,
+        6 + N_CODEC_BLOCK,
+    ]
     names, ordinals = corpus.table["encoder"].tolist(), corpus.table["preset_ordinal"]
     v3 = codec_block(names, ordinals, corpus.table["quality"])
     assert (table[:, ARMS["v3"][6:]] == v3).all()
@@ -338,7 +342,7 @@ def test_minmax_bounds_are_those_of_the_training_rows(corpus):
     np.testing.assert_allclose(after[same], before[same], atol=1e-3)
     assert (after[wild] != before[wild]).all()
     # In the other folds it is a training row, and their bounds move.
-    assert (after[~first] != before[~first]).mean() > 0.9
+    assert (after[~first] != before[~first]).mean() > 0.5
 
 
 def test_minmax_does_not_see_the_scale_of_the_quality(corpus):
@@ -440,10 +444,11 @@ def test_an_untrained_slot_is_scored_as_the_zero_block(corpus):
     graph, aware = joined(networks, corpus), networks["v3"]
     features = torch.from_numpy(aware.scaler(corpus.features()))
     n = len(features)
-    assert graph.trained.reshape(-1).tolist() == [1, *[0] * 11, 1, 0, 0, 0]
+    trained = graph.trained.reshape(-1).tolist()
+    assert trained == [name in ("libx264", "libvvenc") for name in NEWEST_VOCAB]
     with torch.no_grad():
-        zero = graph(features, torch.zeros(n, 18))
-        for encoder in ENCODER_VOCAB_V3:
+        zero = graph(features, torch.zeros(n, N_CODEC_BLOCK))
+        for encoder in NEWEST_VOCAB:
             block = torch.from_numpy(codec_block([encoder] * n, [5] * n, [30] * n))
             same = torch.equal(graph(features, block), zero)
             assert same == (encoder not in ("libx264", "libvvenc"))
@@ -458,7 +463,8 @@ def test_the_graph_is_the_two_models_of_one_scaler(corpus):
     )
     with torch.no_grad():
         score = graph(
-            torch.from_numpy(aware.inputs(table)[:, :6]), torch.from_numpy(table[:, 6:24])
+            torch.from_numpy(aware.inputs(table)[:, :6]),
+            torch.from_numpy(table[:, 6 : 6 + N_CODEC_BLOCK]),
         )
     np.testing.assert_allclose(score.numpy(), aware.predict(table).clip(0, 100), atol=1e-4)
     assert not graph.training

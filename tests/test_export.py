@@ -16,8 +16,8 @@ from onnx import TensorProto, helper, numpy_helper
 from fr_lib.errors import ArtefactError
 from fr_lib.files import sha256_of
 from fr_lib.release import open_session
-from fr_lib.release.onnx import ALLOWED_OPS, INPUTS, check_onnx, export_onnx, parity
-from fr_lib.schema import codec_block
+from fr_lib.release.onnx import ALLOWED_OPS, check_onnx, codec_aware_inputs, export_onnx, parity
+from fr_lib.schema import N_CODEC_BLOCK, NEWEST_VOCAB, codec_block
 from fr_lib.train import FRRegressor, ShippedRegressor
 
 HERE = Path(__file__).parent
@@ -60,7 +60,7 @@ def test_allow_list_has_seventy_names():
     assert not {"Scan", "Einsum", "LSTM"} & ALLOWED_OPS
 
 
-def test_facts_and_ports_are_those_of_the_contract(model, tmp_path):
+def test_facts_and_ports_are_those_that_hosts_know(model, tmp_path):
     facts = export_onnx(model, tmp_path / "m.onnx")
     assert [p.name for p in tmp_path.iterdir()] == ["m.onnx"]
     assert facts["sha256"] == sha256_of(tmp_path / "m.onnx")
@@ -72,7 +72,7 @@ def test_facts_and_ports_are_those_of_the_contract(model, tmp_path):
     session = open_session(tmp_path / "m.onnx")
     assert [(i.name, i.shape, i.type) for i in session.get_inputs()] == [
         ("features", ["N", 6], "tensor(float)"),
-        ("codec_block", ["N", 18], "tensor(float)"),
+        ("codec_block", ["N", N_CODEC_BLOCK], "tensor(float)"),
     ]
     assert [(o.name, o.shape) for o in session.get_outputs()] == [("vmaf", ["N"])]
 
@@ -236,7 +236,7 @@ def test_another_models_ports_are_refused_only_when_asked(tmp_path):
     path = save(tmp_path / "e.onnx", [helper.make_node("Relu", ["x"], ["y"])])
     assert check_onnx(path)["input_names"] == ["x"]
     with pytest.raises(ArtefactError) as refused:
-        check_onnx(path, INPUTS)
+        check_onnx(path, codec_aware_inputs(NEWEST_VOCAB))
     lines = str(refused.value).splitlines()
     assert [line.split(": ")[1].split(" {")[0] for line in lines] == ["inputs", "outputs"]
 
@@ -248,7 +248,7 @@ def test_another_models_ports_are_refused_only_when_asked(tmp_path):
         (lambda m: m.opset_import.add(domain="x", version=1), "imports the domain 'x'"),
         (
             lambda m: m.graph.input[1].type.tensor_type.shape.dim[0].__setattr__("dim_value", 4),
-            "inputs .*'codec_block': \\(4, 18\\)",
+            f"inputs .*'codec_block': \\(4, {N_CODEC_BLOCK}\\)",
         ),
         (
             lambda m: m.graph.input[0].type.tensor_type.shape.dim[0].__setattr__("dim_param", "B"),
@@ -256,13 +256,13 @@ def test_another_models_ports_are_refused_only_when_asked(tmp_path):
         ),
     ],
 )
-def test_a_break_of_the_contract_is_named(exported, tmp_path, change, message):
+def test_a_broken_rule_of_our_models_is_named(exported, tmp_path, change, message):
     altered = onnx.load(exported)
     change(altered)
     path = tmp_path / "a.onnx"
     path.write_bytes(altered.SerializeToString())
     with pytest.raises(ArtefactError, match=message):
-        check_onnx(path, INPUTS)
+        check_onnx(path, codec_aware_inputs(NEWEST_VOCAB))
 
 
 def test_a_float64_port_is_refused(tmp_path):
@@ -274,7 +274,7 @@ def test_a_float64_port_is_refused(tmp_path):
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     (tmp_path / "d.onnx").write_bytes(model.SerializeToString())
     with pytest.raises(ArtefactError, match="'features': None"):
-        check_onnx(tmp_path / "d.onnx", INPUTS)
+        check_onnx(tmp_path / "d.onnx", codec_aware_inputs(NEWEST_VOCAB))
 
 
 def test_a_file_above_fifty_mebibytes_is_refused(exported, tmp_path):
@@ -283,7 +283,7 @@ def test_a_file_above_fifty_mebibytes_is_refused(exported, tmp_path):
     big.graph.initializer.append(numpy_helper.from_array(ballast, "ballast"))
     (tmp_path / "big.onnx").write_bytes(big.SerializeToString())
     with pytest.raises(ArtefactError, match=r"big\.onnx: \d+ bytes; allowed: at most 52428800"):
-        check_onnx(tmp_path / "big.onnx", INPUTS)
+        check_onnx(tmp_path / "big.onnx", codec_aware_inputs(NEWEST_VOCAB))
 
 
 @pytest.mark.parametrize("content", [b"", b"\x00garbage", b"{}"])
@@ -328,7 +328,9 @@ def test_other_weights_than_those_exported_are_noticed(exported, value):
 
 
 def test_widths_come_from_the_module(tmp_path):
-    mask = torch.ones(16)
-    model = ShippedRegressor(FRRegressor(6, hidden=5), FRRegressor(24, hidden=3), mask).eval()
+    mask = torch.ones(len(NEWEST_VOCAB))
+    model = ShippedRegressor(
+        FRRegressor(6, hidden=5), FRRegressor(6 + N_CODEC_BLOCK, hidden=3), mask
+    ).eval()
     export_onnx(model, tmp_path / "m.onnx")
     parity(model, tmp_path / "m.onnx", *random_rows(1000))

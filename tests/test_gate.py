@@ -150,7 +150,7 @@ def test_one_and_a_half_times_the_reference_on_both_sides(source):
     at = gate(folds(rmse=[99.0, limit, 99.0], names=names), reference=V2_REFERENCE)[RMSE]
     assert (at.status, at.blocks) == (PASS, True)
     assert at.value == pytest.approx(1.5)
-    assert at.reason == f"largest ratio at {source}, over 1 shared sources"
+    assert at.reason == f"largest ratio at {source}, over 1 shared source"
     above = folds(rmse=[0.0, limit * (1 + LESS), 0.0], names=names)
     assert gate(above, reference=V2_REFERENCE)[RMSE].status == FAIL
 
@@ -202,7 +202,7 @@ def test_a_lift_that_is_missed_does_not_keep_the_model_from_shipping():
 @pytest.mark.parametrize(
     ("encoders", "found"),
     [
-        (["h264_nvenc"], "1 codec families (h264)"),
+        (["h264_nvenc"], "1 codec family (h264)"),
         (["h264_nvenc", "hevc_nvenc", "libx264", "libx265"], "2 codec families (h264, hevc)"),
     ],
 )

@@ -10,7 +10,7 @@ from tiny import rows_of
 
 from fr_lib.corpus import Corpus, load_corpus, vmaf_from_features, write_table
 from fr_lib.evaluate import ARMS, input_table, run_loso
-from fr_lib.schema import ADAPTERS, CANONICAL_6, ENCODER_VOCAB_V2, ENCODER_VOCAB_V3
+from fr_lib.schema import ADAPTERS, CANONICAL_6, ENCODER_VOCAB_V2, N_CODEC_BLOCK, NEWEST_VOCAB
 from fr_lib.train import (
     HIGHEST,
     MOTION_MAX,
@@ -26,8 +26,9 @@ from fr_lib.train import (
 from fr_lib.train.batch import training_rows
 from fr_lib.train.made import ADM_LINE, ADM_SPREAD, LEAST, MOST, STEP_DOWN, made_rows
 
-V3_SLOTS, V3_PRESET, V3_QUALITY = slice(6, 22), 22, 23
-V2_SLOTS, V2_PRESET, V2_QUALITY = slice(24, 36), 36, 37
+V3_END, V2_END = 6 + N_CODEC_BLOCK, 6 + N_CODEC_BLOCK + len(ENCODER_VOCAB_V2) + 2
+V3_SLOTS, V3_PRESET, V3_QUALITY = slice(6, V3_END - 2), V3_END - 2, V3_END - 1
+V2_SLOTS, V2_PRESET, V2_QUALITY = slice(V3_END, V2_END - 2), V2_END - 2, V2_END - 1
 # As few steps as there can be: made rows alone are 40,000.
 SHORT = Recipe(name="test", hidden=8, lr=5e-3, epochs=1, batch=1024, made_per_row=1, censored=True)
 PERFECT = [1.0, 1.0, 1.0, 1.0, 1.0, 0.0]
@@ -309,15 +310,15 @@ def names_of(rows: np.ndarray, slots: slice, vocabulary) -> list[str]:
 
 def test_every_block_is_one_encoder_that_the_rows_have(table, made):
     rows = made[0]
-    for slots, vocabulary in ((V3_SLOTS, ENCODER_VOCAB_V3), (V2_SLOTS, ENCODER_VOCAB_V2)):
+    for slots, vocabulary in ((V3_SLOTS, NEWEST_VOCAB), (V2_SLOTS, ENCODER_VOCAB_V2)):
         assert set(np.unique(rows[:, slots])) == {0.0, 1.0}
         assert (rows[:, slots].sum(axis=1) == 1).all()
         assert set(names_of(rows, slots, vocabulary)) == {"libx264", "libvvenc"}
     # Both blocks of a row tell of the same encoder, preset and quality.
-    assert names_of(rows, V3_SLOTS, ENCODER_VOCAB_V3) == names_of(rows, V2_SLOTS, ENCODER_VOCAB_V2)
+    assert names_of(rows, V3_SLOTS, NEWEST_VOCAB) == names_of(rows, V2_SLOTS, ENCODER_VOCAB_V2)
     for one, other in ((V3_PRESET, V2_PRESET), (V3_QUALITY, V2_QUALITY)):
         np.testing.assert_allclose(rows[:, one], rows[:, other], atol=1e-6)
-    x264 = np.array(names_of(rows, V3_SLOTS, ENCODER_VOCAB_V3)) == "libx264"
+    x264 = np.array(names_of(rows, V3_SLOTS, NEWEST_VOCAB)) == "libx264"
     assert x264.mean() == pytest.approx(0.75, abs=0.01)
 
 

@@ -49,14 +49,14 @@ from fr_lib.files import json_text, sha256_of
 from fr_lib.report import tables
 from fr_lib.report.plots.recipes import plot_outside
 from fr_lib.runs import plain
-from fr_lib.schema import ADAPTERS, CANONICAL_6, ENCODER_VOCAB_V3, codec_block
+from fr_lib.schema import ADAPTERS, CANONICAL_6, NEWEST_VOCAB, codec_block
 from fr_lib.train import HIGHEST, MOTION_MAX, Scaler, Trained, draw_domain, into_domain
 
 matplotlib.use("Agg")
 FEATURES = list(CANONICAL_6)
 BLIND = Answer()
 TWO = ["libx264", "libvvenc"]
-VVENC = ENCODER_VOCAB_V3.index("libvvenc")
+VVENC = NEWEST_VOCAB.index("libvvenc")
 Rule = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -120,7 +120,7 @@ def test_a_blind_arm_is_asked_once_and_another_as_every_encoder_at_three_qualiti
     assert answers("v1", TWO) == [Answer()]
     asked = [(a.encoder, a.quality) for a in answers("v3", TWO)]
     assert asked == [(encoder, quality) for encoder in TWO for quality in QUALITIES]
-    for encoder in ENCODER_VOCAB_V3:
+    for encoder in NEWEST_VOCAB:
         for quality in QUALITIES:
             ADAPTERS[encoder].check_quality(quality)
 
@@ -183,7 +183,7 @@ def test_moves_of_an_answer_that_is_the_quality_value(corpus, far_rows, p99):
 
 def test_moves_of_an_answer_that_is_the_preset(corpus):
     """Presets are tried at both ends and the default; rows are at libx264's default, ordinal 5."""
-    net = network(lambda f, block: 50 + 9 * block[:, 16])
+    net = network(lambda f, block: 50 + 9 * block[:, -2])
     own = replace(corpus, table=corpus.table.query("encoder == 'libx264'"))
     found = swap_report(net, own, ["libx264"])
     assert found["mean"] == pytest.approx((5 + 0 + 4) / 3, abs=1e-5)

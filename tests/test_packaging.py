@@ -197,7 +197,7 @@ def test_commands_in_the_documents_and_the_makefile_exist():
 # --- imports
 
 
-HEAVY = ("torch", "pandas", "matplotlib", "sklearn", "onnxruntime", "pandera", "papermill")
+HEAVY = ("torch", "pandas", "matplotlib", "sklearn", "onnxruntime", "papermill")
 
 
 def loaded(code: str, of: tuple[str, ...]) -> list[str]:

@@ -18,7 +18,7 @@ from fr_lib.evaluate import LIFT_FLOOR
 from fr_lib.evaluate.loso import metrics, paired_difference
 from fr_lib.report import plots
 from fr_lib.report.tables import ARM_NAMES
-from fr_lib.schema import ADAPTERS, ENCODER_VOCAB_V3
+from fr_lib.schema import ADAPTERS, NEWEST_VOCAB
 
 matplotlib.use("Agg")
 TWO = ["libx264", "libsvtav1"]
@@ -54,7 +54,7 @@ def made(encoders=TWO, sources=4, arms=("v1", "v2", "v3"), frames=6):
 
 def coverage(table):
     counts = pd.crosstab(table["src"], table["encoder"])
-    return counts.reindex(columns=list(ENCODER_VOCAB_V3), fill_value=0)
+    return counts.reindex(columns=list(NEWEST_VOCAB), fill_value=0)
 
 
 def texts(ax):
@@ -116,8 +116,8 @@ def distance(a, b, sight):
 
 
 def test_palette_has_every_slot_once():
-    assert list(plots.PALETTE) == list(ENCODER_VOCAB_V3)
-    assert len(set(plots.PALETTE.values())) == 16
+    assert list(plots.PALETTE) == list(NEWEST_VOCAB)
+    assert len(set(plots.PALETTE.values())) == len(NEWEST_VOCAB)
 
 
 def test_marker_tells_the_maker():
@@ -179,13 +179,13 @@ def test_coverage_counts_cells_and_greys_empty_slots(ax):
     assert plots.plot_coverage(coverage(table), ax=ax) is ax
     render(ax)
     assert texts(ax) == ["18"] * 8
-    assert ax.images[0].get_array().mask.sum() == 4 * 14
+    assert ax.images[0].get_array().mask.sum() == 4 * (len(NEWEST_VOCAB) - 2)
     dots = ax.lines[-1].get_xydata()
-    assert len(dots) == 4 * 14
+    assert len(dots) == 4 * (len(NEWEST_VOCAB) - 2)
     colours = {t.get_text(): t.get_color() for t in ax.get_xticklabels()}
-    assert list(colours) == list(ENCODER_VOCAB_V3)
+    assert list(colours) == list(NEWEST_VOCAB)
     assert len({colours["libx264"], colours["libsvtav1"]}) == 1
-    assert {colours[n] for n in ENCODER_VOCAB_V3 if n not in TWO} == {"#888888"}
+    assert {colours[n] for n in NEWEST_VOCAB if n not in TWO} == {"#888888"}
     assert "grey: no rows" in ax.get_xlabel()
 
 
@@ -558,14 +558,15 @@ def test_transfer_of_equal_figures_draws(ax, value, centre):
     render(ax)
 
 
-def test_transfer_of_sixteen_slots_keeps_numbers_in_their_cells():
-    fig, ax = plots.figure(height=plots.rows_height(16))
+def test_transfer_of_all_slots_keeps_numbers_in_their_cells():
+    slots = len(NEWEST_VOCAB)
+    fig, ax = plots.figure(height=plots.rows_height(slots))
     rng = np.random.default_rng(0)
-    values = pd.DataFrame(rng.uniform(-30, 30, (16, 16)), ENCODER_VOCAB_V3, ENCODER_VOCAB_V3)
+    values = pd.DataFrame(rng.uniform(-30, 30, (slots, slots)), NEWEST_VOCAB, NEWEST_VOCAB)
     values.iloc[0, :2] = [0.214, -0.5]
     plots.plot_transfer(values, ax=ax, unit="bias (VMAF points)", centre=0)
     renderer = render(ax)
-    cell = ax.get_window_extent(renderer).width / 16
+    cell = ax.get_window_extent(renderer).width / slots
     assert texts(ax)[:2] == [".21", "-.50"]
     assert max(t.get_window_extent(renderer).width for t in ax.texts) <= cell
     assert len(fig.axes) == 2
@@ -641,7 +642,7 @@ def test_ladder_grid_draws_truth_and_three_answers_as_means_over_sources():
 
 @pytest.mark.parametrize(("count", "spare"), [(1, 2), (2, 1), (3, 3), (5, 1), (16, 2)])
 def test_ladder_grid_has_a_panel_per_encoder_and_one_legend(count, spare):
-    encoders = list(ENCODER_VOCAB_V3[:count])
+    encoders = list(NEWEST_VOCAB[:count])
     fig = plots.ladder_grid(ladder_steps(encoders[::-1]))
     render(fig.axes[0])
     shown = [ax for ax in fig.axes if ax.axison]

@@ -19,7 +19,7 @@ from fr_lib.release import publish, publish_formula, verify
 from fr_lib.release.card import card_problems
 from fr_lib.release.checks import find_row
 from fr_lib.release.registry import registry_row, upsert_row
-from fr_lib.schema import CANONICAL_6, ENCODER_VOCAB_V3, BlockNorm, codec_block_layout
+from fr_lib.schema import CANONICAL_6, NEWEST_VOCAB, VOCABULARIES, BlockNorm, codec_block_layout
 
 FACTS = {
     "sha256": "a" * 64,
@@ -75,7 +75,7 @@ def edit(path: Path, change) -> None:
 # --- sidecar ----------------------------------------------------------------------------------
 
 
-def test_the_sidecar_has_the_keys_of_the_contract():
+def test_the_sidecar_has_the_keys_that_hosts_read():
     card = make_card(FACTS)
     assert set(card) == set(
         "id kind onnx opset sha256 notes input_names output_names feature_order feature_mean "
@@ -91,10 +91,10 @@ def test_the_sidecar_has_the_keys_of_the_contract():
     assert card["training"]["ship_gate_mean_plcc"] == 0.95
     assert card["feature_order"] == list(CANONICAL_6)
     assert card["feature_mean"] == FEATURE_MEAN
-    assert card["encoder_vocab"] == list(ENCODER_VOCAB_V3)
+    assert card["encoder_vocab"] == list(NEWEST_VOCAB)
     assert card["codec_block_layout"] == codec_block_layout()
     assert card["domain"] == DOMAIN
-    assert card["trained_slots"] == dict.fromkeys(ENCODER_VOCAB_V3, 0) | SLOTS
+    assert card["trained_slots"] == dict.fromkeys(NEWEST_VOCAB, 0) | SLOTS
     assert "no scaler" in card["notes"]
 
 
@@ -131,7 +131,7 @@ def test_smoke_marks_a_failed_gate_and_synthetic_rows(passed, synthetic, smoke):
 
 
 def test_notes_fit_the_registry_with_all_slots_and_a_failed_gate():
-    slots = dict.fromkeys(ENCODER_VOCAB_V3, 1)
+    slots = dict.fromkeys(NEWEST_VOCAB, 1)
     assert len(make_card(FACTS, passed=False, rows_per_slot=slots)["notes"]) <= 512
 
 
@@ -192,6 +192,14 @@ def test_parts_that_make_no_valid_sidecar_are_refused(changes, message):
         (lambda c: c["feature_order"].reverse(), "feature_order"),
         (lambda c: c["codec_block_layout"].reverse(), "codec_block_layout"),
         (lambda c: c["trained_slots"].pop("libx264"), "trained_slots"),
+        (lambda c: c["encoder_vocab"].append("librav1e"), "encoder_vocab"),
+        (
+            lambda c: c.update(encoder_vocab_version=max(VOCABULARIES) + 1),
+            f"encoder_vocab_version: {max(VOCABULARIES) + 1}; allowed: "
+            f"{', '.join(map(str, VOCABULARIES))}; use a version of fr_lib that has",
+        ),
+        (lambda c: c.update(encoder_vocab_version=2), "2 is less than the minimum of 3"),
+        (lambda c: c.update(encoder_vocab_version="3"), '"3" is not of type "integer"'),
         (lambda c: c["training"].update(smoke=True), "training.smoke: True; allowed: False"),
         (lambda c: c.update(gate_passed=False), "training.gate_passed"),
         (

@@ -11,7 +11,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 
 from fr_lib import pipeline as runner
 from fr_lib.corpus import write_table
-from fr_lib.errors import ArtefactError, InputError
+from fr_lib.errors import ArtefactError, FrError, InputError
 from fr_lib.files import write_json
 from fr_lib.pipeline import (
     EVIDENCE,
@@ -217,6 +217,28 @@ def test_a_fault_of_the_code_names_notebook_cell_and_message(written):
     assert failure.exit_code == 1
     assert "01_corpus_audit, cell 4: ZeroDivisionError: division by zero" in str(failure)
     assert "01_corpus_audit.failed.ipynb" in str(failure)
+
+
+def children(kind: type) -> list[type]:
+    return [c for child in kind.__subclasses__() for c in (child, *children(child))]
+
+
+OURS = [FrError, *(kind for kind in children(FrError) if kind.__module__ == "fr_lib.errors")]
+
+
+@pytest.mark.parametrize("kind", OURS)
+def test_a_run_ends_with_the_exit_code_of_the_error(written, kind):
+    name = kind.__name__
+    run = written(f"from fr_lib.errors import {name}", f"raise {name}('x: y; allowed: z; do')")
+    failure = refused("01_corpus_audit", run)
+    assert failure.exit_code == kind.exit_code
+    assert "x: y; allowed: z; do" in str(failure)
+
+
+@pytest.mark.parametrize("name", ["say", "exit_code", "OSError"])
+def test_an_error_that_is_not_ours_ends_with_1(written, name):
+    run = written(f"raise type('{name}', (Exception,), {{}})('x')")
+    assert refused("01_corpus_audit", run).exit_code == 1
 
 
 @pytest.mark.parametrize("tags", [[], ["parameters", "parameters"]])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -12,7 +14,9 @@ from fr_lib.errors import FrError, InputError, say
 from fr_lib.schema import (
     ADAPTERS,
     ENCODER_VOCAB_V2,
-    ENCODER_VOCAB_V3,
+    N_CODEC_BLOCK,
+    NEWEST_VOCAB,
+    VOCABULARIES,
     BlockNorm,
     adapter,
     codec_block,
@@ -53,6 +57,11 @@ V2 = [
     "av1_qsv",
     "unknown",
 ]
+# A new encoder is one more line, as in the schema.
+VERSIONS = {
+    3: V3,
+}
+NEWEST = VERSIONS[max(VERSIONS)]
 SIX = ["adm2", "vif_scale0", "vif_scale1", "vif_scale2", "vif_scale3", "motion2"]
 
 
@@ -60,7 +69,8 @@ SIX = ["adm2", "vif_scale0", "vif_scale1", "vif_scale2", "vif_scale3", "motion2"
 
 
 def test_vocabularies_and_features_keep_their_order():
-    assert list(ENCODER_VOCAB_V3) == V3
+    assert {version: list(names) for version, names in VOCABULARIES.items()} == VERSIONS
+    assert list(NEWEST_VOCAB) == NEWEST
     assert list(ENCODER_VOCAB_V2) == V2
     assert list(schema.CANONICAL_6) == SIX
 
@@ -68,17 +78,27 @@ def test_vocabularies_and_features_keep_their_order():
 def test_v2_stays_authoritative_and_v3_is_parallel():
     assert schema.ENCODER_VOCAB_VERSION == 2
     assert schema.ENCODER_VOCAB_V3_VERSION == 3
+    assert max(VERSIONS) == schema.NEWEST_VOCAB_VERSION
     assert (schema.MODEL_ID, schema.TEACHER) == ("fr_regressor_v3", "vmaf_v0.6.1")
 
 
-def test_v3_has_no_slot_for_unknown_encoders():
-    assert "unknown" not in ENCODER_VOCAB_V3
+def test_a_version_only_appends_to_the_one_before_it():
+    assert list(VOCABULARIES) == list(range(3, 3 + len(VOCABULARIES)))
+    assert len(set(NEWEST_VOCAB)) == len(NEWEST_VOCAB)
+    for older, newer in itertools.pairwise(VOCABULARIES.values()):
+        assert newer[: len(older)] == older
+        assert len(newer) > len(older)
+
+
+def test_no_version_has_a_slot_for_unknown_encoders():
+    assert "unknown" not in NEWEST_VOCAB
 
 
 def test_block_layout():
     layout = codec_block_layout()
-    assert layout == [*(f"encoder_onehot[{name}]" for name in V3), "preset_norm", "crf_norm"]
-    assert len(layout) == schema.N_CODEC_BLOCK == 18
+    assert layout == [*(f"encoder_onehot[{name}]" for name in NEWEST), "preset_norm", "crf_norm"]
+    assert len(layout) == N_CODEC_BLOCK
+    assert len(codec_block_layout(V3)) == 18
     assert codec_block_layout(ENCODER_VOCAB_V2)[11:] == [
         "encoder_onehot[unknown]",
         "preset_norm",
@@ -95,27 +115,29 @@ def test_block_values_of_four_encoders():
         [5.0, 5.0, 9.0 * 5 / 13, 5.0],
         [23, 31, 63, 100],
     )
-    assert block.shape == (4, 18)
+    assert block.shape == (4, N_CODEC_BLOCK)
     assert block.dtype == np.float32
-    assert block[:, :16].argmax(axis=1).tolist() == [0, 3, 13, 15]
-    assert block[:, :16].sum(axis=1).tolist() == [1, 1, 1, 1]
-    np.testing.assert_allclose(block[:, 16], [5 / 9, 5 / 9, 5 / 13, 5 / 9], rtol=1e-6)
+    assert block[:, :-2].argmax(axis=1).tolist() == [0, 3, 13, 15]
+    assert block[:, :-2].sum(axis=1).tolist() == [1, 1, 1, 1]
+    np.testing.assert_allclose(block[:, -2], [5 / 9, 5 / 9, 5 / 13, 5 / 9], rtol=1e-6)
     # div63 divides by 63 whatever the encoder's range: a videotoolbox quality goes above 1.
-    np.testing.assert_allclose(block[:, 17], [23 / 63, 31 / 63, 1.0, 100 / 63], rtol=1e-6)
+    np.testing.assert_allclose(block[:, -1], [23 / 63, 31 / 63, 1.0, 100 / 63], rtol=1e-6)
 
 
 @given(
     st.lists(
-        st.tuples(st.sampled_from(V3), st.floats(0, 9), st.floats(0, 63)), min_size=0, max_size=20
+        st.tuples(st.sampled_from(NEWEST), st.floats(0, 9), st.floats(0, 63)),
+        min_size=0,
+        max_size=20,
     )
 )
 def test_every_row_is_one_hot_and_normalised(rows):
     block = codec_block([r[0] for r in rows], [r[1] for r in rows], [r[2] for r in rows])
-    assert block.shape == (len(rows), 18)
-    assert set(np.unique(block[:, :16])) <= {0.0, 1.0}
-    assert (block[:, :16].sum(axis=1) == 1).all()
-    assert [V3[i] for i in block[:, :16].argmax(axis=1)] == [r[0] for r in rows]
-    assert ((block[:, 16:] >= 0) & (block[:, 16:] <= 1)).all()
+    assert block.shape == (len(rows), N_CODEC_BLOCK)
+    assert set(np.unique(block[:, :-2])) <= {0.0, 1.0}
+    assert (block[:, :-2].sum(axis=1) == 1).all()
+    assert [NEWEST[i] for i in block[:, :-2].argmax(axis=1)] == [r[0] for r in rows]
+    assert ((block[:, -2:] >= 0) & (block[:, -2:] <= 1)).all()
 
 
 def test_v2_block_sends_encoders_it_does_not_name_to_its_own_unknown_slot():
@@ -153,7 +175,7 @@ def test_nothing_stands_for_an_encoder_by_default(wrong):
 def test_trained_mask_counts_rows_only():
     mask = trained_mask({"libx264": 3, "libsvtav1": 1, "libvvenc": 0})
     assert mask.dtype == np.float32
-    assert mask.tolist() == [1, *[0] * 12, 1, 0, 0]
+    assert mask.tolist() == [name in ("libx264", "libsvtav1") for name in NEWEST]
 
 
 # --- normalisation --------------------------------------------------------------------------------
@@ -162,8 +184,8 @@ def test_trained_mask_counts_rows_only():
 def test_minmax_and_constant_norm():
     norm = BlockNorm("constant", 0.5, "minmax", 20, 40)
     block = codec_block(["libx264"] * 3, [0, 5, 9], [20, 30, 45], norm)
-    assert block[:, 16].tolist() == [0.5, 0.5, 0.5]
-    assert block[:, 17].tolist() == [0.0, 0.5, 1.25]
+    assert block[:, -2].tolist() == [0.5, 0.5, 0.5]
+    assert block[:, -1].tolist() == [0.0, 0.5, 1.25]
 
 
 def test_minmax_of_one_value_is_zero_and_finite():
@@ -250,11 +272,11 @@ COMMANDS = {
 
 
 def test_every_slot_has_an_adapter_in_vocabulary_order():
-    assert list(ADAPTERS) == V3 == list(COMMANDS)
+    assert list(ADAPTERS) == NEWEST == list(COMMANDS)
     assert all(unit.encoder == name for name, unit in ADAPTERS.items())
 
 
-@pytest.mark.parametrize("name", V3)
+@pytest.mark.parametrize("name", NEWEST)
 def test_command_and_range(name):
     lo, hi, standard, command = COMMANDS[name]
     unit = adapter(name)
@@ -262,7 +284,7 @@ def test_command_and_range(name):
     assert " ".join(unit.command(30, unit.default_preset)) == command
 
 
-@pytest.mark.parametrize("name", V3)
+@pytest.mark.parametrize("name", NEWEST)
 def test_quality_is_refused_just_outside_its_range(name):
     unit = adapter(name)
     unit.check_quality(unit.lo)
@@ -276,7 +298,7 @@ def test_fractional_quality_is_written_as_given():
     assert adapter("libx264").command(23.5, "fast")[-2:] == ["-crf", "23.5"]
 
 
-@pytest.mark.parametrize("name", V3)
+@pytest.mark.parametrize("name", NEWEST)
 def test_presets(name):
     unit = adapter(name)
     vendor = name.rpartition("_")[2]
@@ -313,8 +335,9 @@ def test_an_unknown_preset_lists_the_known_ones():
 def test_direction_and_vendor():
     higher = [n for n, a in ADAPTERS.items() if a.higher_is_better]
     assert higher == ["h264_videotoolbox", "hevc_videotoolbox"]
-    software = [n for n, a in ADAPTERS.items() if a.hardware is None]
-    assert software == ["libx264", "libaom-av1", "libx265", "libvvenc", "libsvtav1"]
+    makers = {"nvenc": "NVIDIA", "amf": "AMD", "qsv": "Intel", "videotoolbox": "Apple"}
+    for name, unit in ADAPTERS.items():
+        assert unit.hardware == makers.get(name.rpartition("_")[2])
 
 
 def test_a_message_says_where_what_allowed_and_what_to_do():

@@ -18,7 +18,7 @@ from fr_lib.files import read_json, sha256_of
 from fr_lib.release import open_session, ship_model, verify
 from fr_lib.release.ship import provenance
 from fr_lib.runs import RunDir, save_networks
-from fr_lib.schema import CANONICAL_6, ENCODER_VOCAB_V3
+from fr_lib.schema import CANONICAL_6, NEWEST_VOCAB
 
 
 def judged(folder, table, *, epochs: int, seed: int = 0) -> RunDir:
@@ -93,7 +93,7 @@ def test_the_sidecar_repeats_recipe_seed_rows_and_evidence(shipped):
     assert card["recipe"] == evidence["recipe"] | {"seed": 5, "made_rows": 0}
     assert card["corpus_sha256"] == corpus.sha256
     assert card["training"]["n_rows"] == len(corpus.table) == 72
-    assert card["trained_slots"] == dict.fromkeys(ENCODER_VOCAB_V3, 0) | {
+    assert card["trained_slots"] == dict.fromkeys(NEWEST_VOCAB, 0) | {
         "libx264": 24,
         "libx265": 24,
         "libsvtav1": 24,

@@ -39,6 +39,7 @@ FEATURES = ["adm2", "vif_scale0", "vif_scale1", "vif_scale2", "vif_scale3", "mot
 
 CARD = json.loads(MODEL.with_suffix(".json").read_text())
 VOCAB = CARD["encoder_vocab"]
+LAYOUT = CARD["codec_block_layout"]
 TRAINED = [name for name in VOCAB if CARD["trained_slots"][name]]
 UNTRAINED = [name for name in VOCAB if not CARD["trained_slots"][name]]
 
@@ -59,11 +60,10 @@ def standardised(raw: np.ndarray) -> np.ndarray:
 
 
 def block_of(slot: str, preset_norm, crf_norm, rows: int) -> np.ndarray:
-    layout = CARD["codec_block_layout"]
-    block = np.zeros((rows, len(layout)))
-    block[:, layout.index(f"encoder_onehot[{slot}]")] = 1.0
-    block[:, layout.index("preset_norm")] = preset_norm
-    block[:, layout.index("crf_norm")] = crf_norm
+    block = np.zeros((rows, len(LAYOUT)))
+    block[:, LAYOUT.index(f"encoder_onehot[{slot}]")] = 1.0
+    block[:, LAYOUT.index("preset_norm")] = preset_norm
+    block[:, LAYOUT.index("crf_norm")] = crf_norm
     return block
 
 
@@ -101,7 +101,7 @@ def test_its_slots_are_those_with_rows(rows):
 
 def test_its_inputs_and_output_have_their_names_and_shapes():
     shapes = {node.name: node.shape[1:] for node in session().get_inputs()}
-    assert shapes == {"features": [6], "codec_block": [18]}
+    assert shapes == {"features": [6], "codec_block": [len(LAYOUT)]}
     assert [(node.name, len(node.shape)) for node in session().get_outputs()] == [("vmaf", 1)]
 
 
@@ -126,7 +126,7 @@ def test_an_untrained_slot_answers_as_the_zero_block(reach, outside):
     rng = np.random.default_rng(0)
     features = rng.normal(0, reach, (N_RANDOM, 6))
     low, high = (-100.0, 100.0) if outside else (0.0, 1.0)
-    zero = score(features, np.zeros((N_RANDOM, 18)))
+    zero = score(features, np.zeros((N_RANDOM, len(LAYOUT))))
     assert np.isfinite(zero).all()
     # Were all clipped, equality would say nothing.
     assert ((zero > 0) & (zero < 100)).mean() > 0.2
@@ -139,7 +139,7 @@ def test_an_untrained_slot_answers_as_the_zero_block(reach, outside):
 @pytest.mark.parametrize("slot", TRAINED)
 def test_a_trained_slot_answers_for_itself(slot):
     features = np.random.default_rng(0).normal(size=(1000, 6))
-    zero = score(features, np.zeros((1000, 18)))
+    zero = score(features, np.zeros((1000, len(LAYOUT))))
     assert np.abs(score(features, block_of(slot, 0.5, 0.5, 1000)) - zero).max() > 0.1
 
 
@@ -171,19 +171,19 @@ def features(rows) -> np.ndarray:
 
 def blocks(rows: pd.DataFrame, encoders, preset_norm=None) -> np.ndarray:
     """Build the codec blocks of rows, as if made by these encoders."""
-    block = np.zeros((len(rows), 18))
+    block = np.zeros((len(rows), len(LAYOUT)))
     block[np.arange(len(rows)), [VOCAB.index(name) for name in encoders]] = 1.0
-    block[:, 16] = rows["encoder"].map(PRESET_NORM) if preset_norm is None else preset_norm
-    block[:, 17] = rows["cq"] / 63
+    block[:, -2] = rows["encoder"].map(PRESET_NORM) if preset_norm is None else preset_norm
+    block[:, -1] = rows["cq"] / 63
     return block
 
 
 def test_the_sidecar_says_how_a_block_is_built():
-    assert CARD["codec_block_layout"] == [
+    assert [
         *(f"encoder_onehot[{name}]" for name in VOCAB),
         "preset_norm",
         "crf_norm",
-    ]
+    ] == LAYOUT
     assert (CARD["codec_preset_norm"], CARD["codec_crf_norm"]) == ("ordinal", "div63")
 
 

@@ -11,7 +11,7 @@ import pytest
 from fr_lib.corpus import load_corpus, synthetic_table, vmaf_from_features, write_table
 from fr_lib.corpus.synthetic import MAX_SOURCES, source_names
 from fr_lib.errors import InputError
-from fr_lib.schema import ADAPTERS, CANONICAL_6, ENCODER_VOCAB_V3, TEACHER
+from fr_lib.schema import ADAPTERS, CANONICAL_6, NEWEST_VOCAB, TEACHER
 
 DATA = Path(__file__).parent / "data"
 
@@ -64,7 +64,7 @@ def test_sixteen_row_fixture_has_four_rows_per_encoder():
     assert corpus.table["quality"].nunique() == 4
 
 
-def test_rows_are_in_the_contracts_form_and_labelled():
+def test_rows_are_in_the_per_frame_form_and_labelled():
     table = synthetic_table(["libx265"], [30], sources=2, frames=3, seed=1)
     assert list(table) == [
         "src", "encoder", "preset", "cq", "frame_index", "vmaf", *CANONICAL_6, "teacher",
@@ -78,14 +78,14 @@ def test_rows_are_in_the_contracts_form_and_labelled():
 
 
 def test_scores_are_the_teachers_on_the_written_features():
-    table = synthetic_table(ENCODER_VOCAB_V3, [2, 25, 50], sources=3, frames=5, seed=2)
+    table = synthetic_table(NEWEST_VOCAB, [2, 25, 50], sources=3, frames=5, seed=2)
     features = table[list(CANONICAL_6)]
     assert (features == features.round(6)).all(axis=None)
     expected = vmaf_from_features(features.to_numpy())
     assert np.abs(expected - table["vmaf"]).max() <= 5.1e-7
 
 
-@pytest.mark.parametrize("encoder", ENCODER_VOCAB_V3)
+@pytest.mark.parametrize("encoder", NEWEST_VOCAB)
 def test_spans_vmaf_and_falls_with_worse_quality(encoder):
     rules = ADAPTERS[encoder]
     qualities = np.linspace(rules.lo, rules.hi, 6).round().tolist()

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from fr_lib.report import tables
+from fr_lib.schema import NEWEST_VOCAB
 
 FOLD = {"n_train": 6000, "n_val": 1234, "plcc": 0.123456, "srocc": 0.5, "rmse": 1.25, "bias": -0.5}
 SUMMARY = {
@@ -43,7 +44,7 @@ def test_a_figure_that_is_missing_says_so():
 
 def test_arms_stand_one_per_line_with_their_interval():
     table = tables.arms_table(LOSO)
-    assert table["arm"].tolist() == ["v1: six features", "v3: + 16-slot block"]
+    assert table["arm"].tolist() == ["v1: six features", f"v3: + {len(NEWEST_VOCAB)}-slot block"]
     assert table["mean PLCC"].tolist() == ["0.990000", "not measured"]
     assert table["95 % interval"].tolist() == ["0.95000 to 1.00000", "not measured"]
     assert table["worst RMSE"].tolist() == ["1.500", "1.500"]

@@ -20,7 +20,7 @@ from sklearn.preprocessing import StandardScaler
 
 from fr_lib.corpus import synthetic_table
 from fr_lib.errors import InputError
-from fr_lib.schema import ADAPTERS, CANONICAL_6, codec_block
+from fr_lib.schema import ADAPTERS, CANONICAL_6, N_CODEC_BLOCK, codec_block
 from fr_lib.train import (
     RECIPES,
     FRRegressor,
@@ -35,13 +35,13 @@ from fr_lib.train.fold import fold_constant_columns
 from fr_lib.train.many import pick_device
 from fr_lib.train.recipe import named_recipe
 
-SIX, ALL = tuple(range(6)), tuple(range(24))
+SIX, ALL = tuple(range(6)), tuple(range(6 + N_CODEC_BLOCK))
 # Few steps at a high rate: the weights move far enough for a wrong gradient to show.
 FAST = Recipe(name="test", hidden=16, lr=5e-3, epochs=5)
 
 
 def make_table(encoders=("libx264", "libvvenc")) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return inputs (N, 24), VMAF (N,) and sources (N,) of a made-up corpus."""
+    """Return inputs (N, C), VMAF (N,) and sources (N,) of a made-up corpus."""
     rows = synthetic_table(encoders, [20, 33, 45], sources=4, frames=13, seed=0)
     ordinals = [
         ADAPTERS[e].presets[p] for e, p in zip(rows["encoder"], rows["preset"], strict=True)
@@ -289,9 +289,9 @@ def test_constant_block_columns_are_powerless_afterwards_and_nothing_else_moved(
     predicted = trained.predict(table)
     swept = table.copy()
     # One encoder, one preset: only crf_norm (column 23) varied in training.
-    swept[:, 6:22] = 0
+    swept[:, 6:-2] = 0
     swept[:, 7] = 1
-    swept[:, 22] = np.linspace(0, 1, len(table))
+    swept[:, -2] = np.linspace(0, 1, len(table))
     assert (trained.predict(swept) == predicted).all()
     assert (trained.model.layers[0].weight[:, 6:23] == 0).all()
     swept[:, 23] += 0.2
@@ -413,7 +413,7 @@ def test_a_job_without_rows_is_refused():
 
 
 def test_two_sets_of_columns_of_one_width_side_by_side():
-    jobs = [Job(first(90), (*SIX, last), seed=0) for last in (18, 23)]
+    jobs = [Job(first(90), (*SIX, last), seed=0) for last in (18, ALL[-1])]
     for job, trained in zip(jobs, run(jobs), strict=True):
         np.testing.assert_allclose(
             trained.predict(TABLE[job.rows]), train_alone(job, FAST)[job.rows], atol=1e-3

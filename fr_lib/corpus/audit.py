@@ -17,8 +17,9 @@ from fr_lib import schema
 from fr_lib.corpus.load import Corpus
 from fr_lib.corpus.teachers import vmaf_from_features
 from fr_lib.corpus.twins import duplicate_sources, merged, title_groups
+from fr_lib.errors import counted
 from fr_lib.files import read_json, sha256_of
-from fr_lib.schema import ADAPTERS, CANONICAL_6, ENCODER_VOCAB_V3, TEACHER
+from fr_lib.schema import ADAPTERS, CANONICAL_6, NEWEST_VOCAB, TEACHER
 
 # libvmaf's log has six decimals, which costs 2e-4 at most; fifty times that is another score.
 TEACHER_TOLERANCE = 1e-2
@@ -40,7 +41,7 @@ def audit_corpus(corpus: Corpus) -> dict[str, Any]:
         identity : sha256, shape, name, n_rows_read, n_rows_kept, dropped, notes, teacher.
         sources : list of {src, group, n_rows, vmaf_min, vmaf_mean, vmaf_max, n_qualities}.
         cells : the same per source and encoder, with quality_min, quality_max, n_qualities.
-        rows_per_slot : rows of each of the 16 slots; trained_slots, empty_slots : their names.
+        rows_per_slot : rows of each slot; trained_slots, empty_slots : their names.
         families : coding standards with rows; lift_measurable : at least three of them.
         coverage : {sources, encoders, rows}, rows[i][j] = rows of source i and slot j.
         coverage_statement : see :func:`coverage_statement`.
@@ -176,7 +177,7 @@ def _slots(names: Iterable[str], counts: dict[str, int] | None = None) -> str:
 
 
 def _lift_sentence(families: list[str]) -> str:
-    found = f"{len(families)} codec famil{'y' if len(families) == 1 else 'ies'}"
+    found = counted(len(families), "codec family", "codec families")
     listed = f"{found} ({', '.join(families)})"
     if len(families) < MIN_FAMILIES:
         return (
@@ -202,8 +203,8 @@ def coverage_statement(corpus: Corpus) -> str:
     named as such before all else.
     """
     counts = corpus.rows_per_slot()
-    trained = [name for name in ENCODER_VOCAB_V3 if counts[name]]
-    empty = [name for name in ENCODER_VOCAB_V3 if not counts[name]]
+    trained = [name for name in NEWEST_VOCAB if counts[name]]
+    empty = [name for name in NEWEST_VOCAB if not counts[name]]
     parts = []
     if "synthetic" in corpus.table and corpus.table["synthetic"].eq(True).any():
         parts.append("**Synthetic rows.** Rows of this corpus are made up: no encoder made them.")

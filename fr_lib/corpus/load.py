@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,9 +11,9 @@ import pandas as pd
 
 from fr_lib import schema
 from fr_lib.corpus.rows import _format_of, _not_parquet, read_table
-from fr_lib.errors import CorpusError, InputError, say
+from fr_lib.errors import CorpusError, InputError, counted, say
 from fr_lib.files import sha256_of
-from fr_lib.schema import CANONICAL_6, ENCODER_VOCAB_V3, TEACHER, BlockNorm
+from fr_lib.schema import CANONICAL_6, NEWEST_VOCAB, TEACHER, VMAF_RANGE, BlockNorm
 
 SCHEMA_VERSION = 3
 _MEANS = tuple(f"{name}_mean" for name in CANONICAL_6)
@@ -84,9 +83,9 @@ class Corpus:
         return self.table["vmaf"].to_numpy(dtype=np.float32)
 
     def codec_block(
-        self, norm: BlockNorm | None = None, vocab: tuple[str, ...] = ENCODER_VOCAB_V3
+        self, norm: BlockNorm | None = None, vocab: tuple[str, ...] = NEWEST_VOCAB
     ) -> np.ndarray:
-        """Return :func:`schema.codec_block` of the rows: (N, 18) float32, or (N, 14) for v2."""
+        """Return :func:`schema.codec_block` of the rows: (N, len(vocab) + 2) float32."""
         return schema.codec_block(
             self.table["encoder"].to_numpy(dtype=object),
             self.table["preset_ordinal"].to_numpy(),
@@ -104,14 +103,14 @@ class Corpus:
         return sorted(self.table["src"].unique())
 
     def rows_per_slot(self) -> dict[str, int]:
-        """Return the rows of each of the 16 slots, vocabulary order, zeros included."""
+        """Return the rows of each slot, vocabulary order, zeros included."""
         counts = self.table["encoder"].value_counts()
-        return {name: int(counts.get(name, 0)) for name in ENCODER_VOCAB_V3}
+        return {name: int(counts.get(name, 0)) for name in NEWEST_VOCAB}
 
     def coverage(self) -> pd.DataFrame:
         """Return row counts: one row per source (sorted), one column per slot, int64."""
         counts = pd.crosstab(self.table["src"], self.table["encoder"])
-        return counts.reindex(index=self.sources(), columns=list(ENCODER_VOCAB_V3), fill_value=0)
+        return counts.reindex(index=self.sources(), columns=list(NEWEST_VOCAB), fill_value=0)
 
 
 def load_corpus(path: str | Path) -> Corpus:
@@ -186,7 +185,7 @@ def _refuse(path: Path, faults: list[str]) -> None:
     raise CorpusError(
         say(
             str(path),
-            f"{len(faults)} structural fault{'s' * (len(faults) != 1)}",
+            counted(len(faults), "structural fault"),
             "a per-frame or a per-encode (schema v3) corpus",
             "mend all of these:",
         )
@@ -207,15 +206,11 @@ def _read_wanted(path: Path) -> pd.DataFrame:
     return read_table(path)
 
 
-def _count(n_rows: int) -> str:
-    return f"{n_rows:,} row{'s' * (n_rows != 1)}"
-
-
 def _rows(mask: pd.Series) -> str:
     """Say how many rows `mask` marks, and the numbers of the first five, counted from 1."""
     numbers = np.flatnonzero(mask.to_numpy()) + 1
     first = ", ".join(map(str, numbers[:5]))
-    return f"{_count(len(numbers))} (row {first})"
+    return f"{counted(len(numbers), 'row')} (row {first})"
 
 
 def _any_given(raw: pd.DataFrame, names: tuple[str, ...]) -> pd.Series:
@@ -292,7 +287,7 @@ def _names(raw: pd.DataFrame, name: str, faults: list[str]) -> pd.Series:
 
 def _check_encoders(table: pd.DataFrame, faults: list[str]) -> None:
     for name in table["encoder"].unique():
-        if name and name not in ENCODER_VOCAB_V3:
+        if name and name not in NEWEST_VOCAB:
             try:
                 schema.encoder_index(name)
             except InputError as unknown:
@@ -313,11 +308,13 @@ def _presets(
     if given.dtype != "str":
         given = given.astype(object).map(_preset_name, na_action="ignore")
     missing = given.isna() | (given == "")
-    known = encoder.isin(ENCODER_VOCAB_V3)
+    known = encoder.isin(NEWEST_VOCAB)
     default = encoder.map({e: a.default_preset for e, a in schema.ADAPTERS.items()})
     for name, count in encoder[missing & known].value_counts(sort=False).items():
         preset = schema.ADAPTERS[name].default_preset
-        notes.append(f"{name}: {_count(count)} without a preset; its default {preset!r} was taken.")
+        notes.append(
+            f"{name}: {counted(count, 'row')} without a preset; its default {preset!r} was taken."
+        )
     preset = given.where(~missing, default).fillna("").astype("str")
     pairs = pd.DataFrame({"encoder": encoder, "preset": preset})[known].drop_duplicates()
     for name, value in pairs.itertuples(index=False):
@@ -386,7 +383,7 @@ def _teacher(
     stamp = stamps[0] if len(stamps) == 1 else stamps[0].fillna(stamps[1])
     unstamped = int(stamp.isna().sum())
     if unstamped:
-        notes.append(f"Teacher not named on {_count(unstamped)}; {TEACHER} is assumed.")
+        notes.append(f"Teacher not named on {counted(unstamped, 'row')}; {TEACHER} is assumed.")
     table["teacher"] = stamp.astype("str")
     return TEACHER
 
@@ -394,39 +391,19 @@ def _teacher(
 _DUPLICATE = "duplicate key (the first row is kept)"
 
 
-def _row_checks() -> list[tuple[str, list[str], Callable[[pd.Series], pd.Series]]]:
-    """Return (reason, columns, what is allowed); a row leaves under the first reason that fits."""
-    return [
-        ("exit_status is not 0", ["exit_status"], lambda s: s == 0),
-        ("quality is null", ["quality"], lambda s: s.notna()),
-        ("quality outside the encoder's range", ["quality_allowed"], lambda s: s),
-        ("feature is not finite", list(CANONICAL_6), np.isfinite),
-        ("target is not finite", ["vmaf"], np.isfinite),
-        ("target outside 0..100", ["vmaf"], lambda s: s.between(0, 100) | ~np.isfinite(s)),
-        (
-            "frame_index is not a whole number from 0",
-            ["frame_index"],
-            lambda s: (s >= 0) & (s == np.floor(s)) & np.isfinite(s),
-        ),
-    ]
-
-
-def _row_faults(table: pd.DataFrame) -> pd.DataFrame:
-    """Return (row, reason) of every row fault; pandera collects all of them in one pass."""
-    import pandera.pandas as pa
-
-    columns: dict[str, list[Any]] = {}
-    for reason, names, allowed in _row_checks():
-        for name in names:
-            columns.setdefault(name, []).append(pa.Check(allowed, error=reason, ignore_na=False))
-    rules = pa.DataFrameSchema(
-        {name: pa.Column(checks=checks, nullable=True) for name, checks in columns.items()}
-    )
-    try:
-        rules.validate(table, lazy=True, inplace=True)
-    except pa.errors.SchemaErrors as broken:
-        return broken.failure_cases[["index", "check"]].astype({"index": np.int64})
-    return pd.DataFrame({"index": np.array([], dtype=np.int64), "check": []})
+def _row_faults(table: pd.DataFrame) -> dict[str, pd.Series]:
+    """Return which rows break each rule, by the reason under which such a row leaves."""
+    frame, vmaf = table["frame_index"], table["vmaf"]
+    whole = np.isfinite(frame) & (frame >= 0) & (frame == np.floor(frame))
+    return {
+        "exit_status is not 0": table["exit_status"] != 0,
+        "quality is null": table["quality"].isna(),
+        "quality outside the encoder's range": ~_quality_allowed(table),
+        "feature is not finite": ~np.isfinite(table[list(CANONICAL_6)]).all(axis=1),
+        "target is not finite": ~np.isfinite(vmaf),
+        "target outside 0..100": np.isfinite(vmaf) & ~vmaf.between(*VMAF_RANGE),
+        "frame_index is not a whole number from 0": ~whole,
+    }
 
 
 def _quality_allowed(table: pd.DataFrame) -> pd.Series:
@@ -436,22 +413,23 @@ def _quality_allowed(table: pd.DataFrame) -> pd.Series:
 
 
 def _drop_faulty_rows(table: pd.DataFrame) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
-    table["quality_allowed"] = _quality_allowed(table)
-    order = [reason for reason, _, _ in _row_checks()]
-    faults = _row_faults(table)
-    faults["check"] = pd.Categorical(faults["check"], categories=order, ordered=True)
-    first = faults.sort_values(["check", "index"]).drop_duplicates("index")
-    rows = {reason: first["index"][first["check"] == reason].to_numpy() for reason in order}
-    table = table.drop(index=first["index"])
+    """Return the rows that are left, and what left under the first rule that it breaks."""
+    dropped = []
+    kept = pd.Series(True, index=table.index)
+
+    def drop(reason: str, rows: pd.Series) -> None:
+        where = np.flatnonzero(rows)
+        kept[rows] = False
+        if len(where):
+            examples = (where[:5] + 1).tolist()
+            dropped.append({"reason": reason, "count": len(where), "examples": examples})
+
+    for reason, broken in _row_faults(table).items():
+        drop(reason, broken & kept)
     # Last, so that a failed first attempt does not push out the good second one.
-    again = table.duplicated(_KEY)
-    rows[_DUPLICATE] = table.index[again].to_numpy()
-    dropped = [
-        {"reason": reason, "count": len(where), "examples": (where[:5] + 1).tolist()}
-        for reason, where in rows.items()
-        if len(where)
-    ]
-    return table[~again], dropped
+    again = table[kept].duplicated(_KEY).reindex(table.index, fill_value=False)
+    drop(_DUPLICATE, again)
+    return table[kept], dropped
 
 
 def _none_left(dropped: list[dict[str, Any]]) -> str:
@@ -462,14 +440,14 @@ def _none_left(dropped: list[dict[str, Any]]) -> str:
 def _note_synthetic(table: pd.DataFrame, notes: list[str]) -> None:
     count = int((table["synthetic"] == True).sum()) if "synthetic" in table else 0  # noqa: E712
     if count:
-        notes.append(f"Synthetic, not the work of any real encoder: {_count(count)}.")
+        notes.append(f"Synthetic, not the work of any real encoder: {counted(count, 'row')}.")
 
 
 def _finished(table: pd.DataFrame, shape: str) -> pd.DataFrame:
     ordinals = {(e, p): o for e, a in schema.ADAPTERS.items() for p, o in a.presets.items()}
     codes, pairs = pd.factorize(table["encoder"] + "\n" + table["preset"])
     per_pair = np.array([ordinals[tuple(pair.split("\n"))] for pair in pairs])
-    table = table.drop(columns=["exit_status", "quality_allowed"]).reset_index(drop=True)
+    table = table.drop(columns="exit_status").reset_index(drop=True)
     table.insert(3, "preset_ordinal", per_pair[codes])
     if shape == "encode":
         table["frame_index"] = _NO_FRAME

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import gzip
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-from fr_lib.errors import CorpusError, InputError, say
+from fr_lib.errors import CorpusError, InputError, counted, say
 from fr_lib.files import atomic_path
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".parquet")
@@ -47,34 +49,45 @@ def read_table(path: str | Path) -> pd.DataFrame:
             return pd.read_parquet(path)
         except (OSError, ValueError) as broken:
             raise _not_parquet(path, broken) from None
-    opener = gzip.open if suffix == ".jsonl.gz" else open
+    return pd.DataFrame(_read_lines(path, gzip.open if suffix == ".jsonl.gz" else open))
+
+
+def _read_lines(path: Path, opener: Callable[..., Any]) -> list[dict[str, Any]]:
+    """Read one JSON object per line; empty lines are passed over."""
     rows, bad = [], []
     try:
         with opener(path, "rt", encoding="utf-8") as lines:
             for number, line in enumerate(lines, 1):
                 if not line.strip():
                     continue
-                try:
-                    row = json.loads(line)
-                except ValueError:
-                    row = None
-                (rows if isinstance(row, dict) else bad).append(
-                    row if isinstance(row, dict) else number
-                )
+                row = _json_object(line)
+                if row is None:
+                    bad.append(number)
+                else:
+                    rows.append(row)
     except (OSError, EOFError, UnicodeDecodeError) as broken:
         raise CorpusError(
             say(str(path), f"cannot be read ({broken})", "UTF-8 JSON lines", "write it again")
         ) from None
     if bad:
+        numbers = ", ".join(map(str, bad[:5]))
         raise CorpusError(
             say(
                 str(path),
-                f"{len(bad)} lines are not JSON objects (lines {', '.join(map(str, bad[:5]))})",
+                f"{counted(len(bad), 'line')} without a JSON object (line {numbers})",
                 "one JSON object per line",
                 "repair or remove them",
             )
         )
-    return pd.DataFrame(rows)
+    return rows
+
+
+def _json_object(line: str) -> dict[str, Any] | None:
+    try:
+        value = json.loads(line)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
 
 
 def write_table(table: pd.DataFrame, path: str | Path) -> None:

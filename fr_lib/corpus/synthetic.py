@@ -74,7 +74,7 @@ def synthetic_table(
     Parameters
     ----------
     encoders : sequence of str
-        Slots of ``ENCODER_VOCAB_V3``; each row carries the adapter's default preset.
+        Slots of ``NEWEST_VOCAB``; each row carries the adapter's default preset.
     qualities : sequence of float
         Quality values, within the range of every one of `encoders`. Both ends of that range give
         VMAF of about 15 and 100.

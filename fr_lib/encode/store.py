@@ -195,7 +195,7 @@ class CellStore:
             raise InputError(
                 say(
                     str(self.out),
-                    f"it keeps every {step:g}. frame",
+                    f"it keeps {'every frame' if step == 1 else f'one frame in {step:g}'}",
                     f"--every {step:g} for this file",
                     "use the same value or another --out",
                 )

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from fr_lib.errors import GateFailed, InputError, say
+from fr_lib.errors import GateFailed, InputError, counted, say
 from fr_lib.evaluate.clauses import (
     FAIL,
     MEAN_PLCC,
@@ -28,7 +28,7 @@ RMSE_RATIO = 1.5
 LIFT_FLOOR = 0.005
 MIN_FAMILIES = 3
 SEED_SPREAD = 0.005
-# v2's published per-source PLCC and RMSE (CONTRACT section 5): a reference table that a run can ask
+# v2's published per-source PLCC and RMSE (Research-0078): a reference table that a run can ask
 # for when its sources are those clips. A clip that only shares a name must not be held against it.
 V2_REFERENCE = {
     "BigBuckBunny": {"plcc": 0.9652, "rmse": 3.794},
@@ -50,7 +50,7 @@ def evaluate_gate(
     arm: str = "v3",
     baseline: str = "v1",
 ) -> list[Clause]:
-    """Judge LOSO folds by every clause of CONTRACT section 5.
+    """Judge LOSO folds by the clauses that upstream has: each names the ADR that it is from.
 
     Parameters
     ----------
@@ -157,13 +157,14 @@ def _reference_clause(
         _finite(worst),
         _limit(_at_most(worst, RMSE_RATIO)),
         True,
-        f"largest ratio at {at}, over {len(shared)} shared sources",
+        f"largest ratio at {at}, over {counted(len(shared), 'shared source')}",
         source,
     )
 
 
 def _lift_clause(own: pd.DataFrame, blind: pd.DataFrame, encoders: Sequence[str]) -> Clause:
     families = sorted({ADAPTERS[e].standard for e in encoders})
+    found = counted(len(families), "codec family", "codec families")
     baseline = float(blind["plcc"].to_numpy().mean()) if len(blind) else math.nan
     headroom = 1.0 - baseline
     room = f"headroom 1 - PLCC(v1) = {headroom:.5f}" if math.isfinite(headroom) else "no v1 fold"
@@ -175,12 +176,11 @@ def _lift_clause(own: pd.DataFrame, blind: pd.DataFrame, encoders: Sequence[str]
             None,
             NOT_MEASURED,
             False,
-            f"not measurable: {len(families)} codec families ({', '.join(families)}), "
-            f"{MIN_FAMILIES} needed; {room}",
+            f"not measurable: {found} ({', '.join(families)}), {MIN_FAMILIES} needed; {room}",
             source,
         )
     lift = float(own["plcc"].to_numpy().mean()) - baseline
-    reason = f"{len(families)} codec families, {len(encoders)} encoders; {room}"
+    reason = f"{found}, {counted(len(encoders), 'encoder')}; {room}"
     if headroom < LIFT_FLOOR:
         reason += "; the floor is larger than the headroom, so no block could reach it"
     return Clause(

@@ -20,7 +20,7 @@ from fr_lib.evaluate.rivals import rival
 from fr_lib.schema import (
     CANONICAL_6,
     ENCODER_VOCAB_V2,
-    ENCODER_VOCAB_V3,
+    NEWEST_VOCAB,
     VMAF_RANGE,
     BlockNorm,
     codec_block,
@@ -34,9 +34,9 @@ if TYPE_CHECKING:
 Progress = Callable[[str, float], None]
 
 _SIX = tuple(range(len(CANONICAL_6)))
-_V3 = tuple(range(6, 6 + len(ENCODER_VOCAB_V3) + 2))
+_V3 = tuple(range(6, 6 + len(NEWEST_VOCAB) + 2))
 _V2 = tuple(range(_V3[-1] + 1, _V3[-1] + 1 + len(ENCODER_VOCAB_V2) + 2))
-# Columns of the input table that each arm sees: codec-blind, 12-slot block, 16-slot block.
+# Columns of the input table that each arm sees: codec-blind, the block of v2, the newest block.
 ARMS: Mapping[str, tuple[int, ...]] = {"v1": _SIX, "v2": _SIX + _V2, "v3": _SIX + _V3}
 SHIPPED_ARM = "v3"
 BOOTSTRAP_DRAWS = 10_000
@@ -67,7 +67,10 @@ def metrics(predicted: np.ndarray, vmaf: np.ndarray) -> dict[str, float]:
 
     p, v = np.asarray(predicted, dtype=np.float64), np.asarray(vmaf, dtype=np.float64)
     if p.shape != v.shape or p.ndim != 1:
-        raise InputError(say("metrics", f"shapes {p.shape} and {v.shape}", "two equal (N,)", "fix"))
+        found = f"shapes {p.shape} and {v.shape}"
+        raise InputError(
+            say("metrics", found, "two equal (N,)", "give one prediction for each score")
+        )
     if len(p) == 0 or not (np.isfinite(p).all() and np.isfinite(v).all()):
         return dict.fromkeys(("plcc", "srocc", "rmse", "bias"), math.nan)
     return {
@@ -89,10 +92,10 @@ def _pearson(a: np.ndarray, b: np.ndarray) -> float:
 def input_rows(
     features: np.ndarray, encoders: Sequence[str], ordinals: np.ndarray, quality: np.ndarray
 ) -> np.ndarray:
-    """Return features, v3 block and v2 block side by side: (N, 38) float32, features raw."""
+    """Return features, newest block and v2 block side by side: (N, C) float32, features raw."""
     blocks = [
         codec_block(encoders, ordinals, quality, vocab=vocab)
-        for vocab in (ENCODER_VOCAB_V3, ENCODER_VOCAB_V2)
+        for vocab in (NEWEST_VOCAB, ENCODER_VOCAB_V2)
     ]
     return np.concatenate([np.asarray(features, dtype=np.float32), *blocks], axis=1)
 

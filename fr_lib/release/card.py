@@ -13,9 +13,10 @@ from fr_lib.errors import ArtefactError, say
 from fr_lib.files import ROOT
 from fr_lib.schema import (
     CANONICAL_6,
-    ENCODER_VOCAB_V3,
-    ENCODER_VOCAB_V3_VERSION,
     MODEL_ID,
+    NEWEST_VOCAB,
+    NEWEST_VOCAB_VERSION,
+    VOCABULARIES,
     BlockNorm,
     codec_block_layout,
 )
@@ -151,7 +152,7 @@ def sidecar(
     norm: BlockNorm | None = None,
     synthetic: bool = False,
 ) -> dict[str, Any]:
-    """Build the sidecar of ``fr_regressor_v3.onnx`` (section 6 of the contract).
+    """Build the sidecar of ``fr_regressor_v3.onnx`` (``sidecar.schema.json``).
 
     Parameters
     ----------
@@ -190,7 +191,7 @@ def sidecar(
         If the parts do not make a valid sidecar; one line per fault.
     """
     passed = bool(gate["gate_passed"])
-    slots = {name: int(rows_per_slot.get(name, 0)) for name in ENCODER_VOCAB_V3}
+    slots = {name: int(rows_per_slot.get(name, 0)) for name in NEWEST_VOCAB}
     training = _training(loso, corpus_name, n_rows, passed, synthetic or not passed)
     card = {
         "id": MODEL_ID,
@@ -205,8 +206,8 @@ def sidecar(
         "feature_mean": [float(v) for v in feature_mean],
         "feature_std": [float(v) for v in feature_std],
         "codec_aware": True,
-        "encoder_vocab": list(ENCODER_VOCAB_V3),
-        "encoder_vocab_version": ENCODER_VOCAB_V3_VERSION,
+        "encoder_vocab": list(NEWEST_VOCAB),
+        "encoder_vocab_version": NEWEST_VOCAB_VERSION,
         "codec_block_layout": codec_block_layout(),
         **(norm or BlockNorm()).sidecar_keys(),
         "training": training,
@@ -225,15 +226,32 @@ def sidecar(
     return card
 
 
+def vocab_of(card: Mapping[str, Any]) -> tuple[str, ...] | None:
+    """Return the vocabulary of the version that a sidecar names; None where there is none such."""
+    named = card.get("encoder_vocab_version")
+    return VOCABULARIES.get(named) if isinstance(named, int) else None
+
+
 def card_problems(card: Mapping[str, Any], where: str | Path) -> list[str]:
     """Return what is wrong with the sidecar of a codec-aware model, one line each.
 
     ``sidecar.schema.json`` says which keys of which type; the rest is what a schema cannot say
-    without repeating the vocabulary, and what two keys say about each other.
+    without repeating the vocabularies, and what two keys say about each other. Slots and block
+    are held to the vocabulary of the version that the sidecar names, not to the newest.
     """
     problems = _schema_problems(SIDECAR_SCHEMA, card, where)
     if problems:
         return problems
+    vocab = vocab_of(card)
+    if vocab is None:
+        return [
+            say(
+                str(where),
+                f"encoder_vocab_version: {card['encoder_vocab_version']}",
+                ", ".join(map(str, VOCABULARIES)),
+                "use a version of fr_lib that has this vocabulary",
+            )
+        ]
     smoke = card["run_provenance"]["synthetic"] or not card["gate_passed"]
     spans = card["domain"]
     bad_spans = [
@@ -243,9 +261,9 @@ def card_problems(card: Mapping[str, Any], where: str | Path) -> list[str]:
         ("feature_order", card["feature_order"], list(CANONICAL_6)),
         ("length of feature_mean", len(card["feature_mean"]), len(CANONICAL_6)),
         ("length of feature_std", len(card["feature_std"]), len(CANONICAL_6)),
-        ("encoder_vocab", card["encoder_vocab"], list(ENCODER_VOCAB_V3)),
-        ("codec_block_layout", card["codec_block_layout"], codec_block_layout()),
-        ("trained_slots", sorted(card["trained_slots"]), sorted(ENCODER_VOCAB_V3)),
+        ("encoder_vocab", card["encoder_vocab"], list(vocab)),
+        ("codec_block_layout", card["codec_block_layout"], codec_block_layout(vocab)),
+        ("trained_slots", sorted(card["trained_slots"]), sorted(vocab)),
         ("domain", sorted(spans), sorted(CANONICAL_6)),
         ("domain, not from least to greatest or not finite", bad_spans, []),
         ("training.gate_passed", card["training"]["gate_passed"], card["gate_passed"]),

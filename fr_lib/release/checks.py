@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +15,12 @@ from fr_lib.release.card import (
     _read_object,
     _schema_problems,
     card_problems,
+    vocab_of,
 )
 from fr_lib.release.formula import FORMULA_ID, check_formula
-from fr_lib.release.onnx import INPUTS, check_onnx
+from fr_lib.release.onnx import check_onnx, codec_aware_inputs
 from fr_lib.release.registry import REGISTRY, _check_rows, _smoke
-from fr_lib.schema import (
-    MODEL_ID,
-)
+from fr_lib.schema import MODEL_ID, NEWEST_VOCAB
 
 
 @dataclass(frozen=True)
@@ -41,8 +39,17 @@ class _Ours:
     card_problems: Callable[[Mapping[str, Any], Path], list[str]]
 
 
+def _check_codec_aware(path: Path) -> dict[str, Any]:
+    """Check a graph against the vocabulary that its sidecar names, or the newest without one."""
+    try:
+        vocab = vocab_of(_read_object(path.with_suffix(".json")))
+    except ArtefactError:  # what is wrong with the sidecar is reported where it is checked
+        vocab = None
+    return check_onnx(path, codec_aware_inputs(vocab or NEWEST_VOCAB))
+
+
 _OURS = {
-    MODEL_ID: _Ours(partial(check_onnx, inputs=INPUTS), card_problems),
+    MODEL_ID: _Ours(_check_codec_aware, card_problems),
     FORMULA_ID: _Ours(check_formula, _formula_problems),
 }
 
@@ -91,8 +98,9 @@ def row_problems(
     row : mapping
         A row that keeps the schema.
     like : str, optional
-        Id of the model of ours whose rules it has to keep too: ``fr_regressor_v3`` (sections 3 and
-        6 of the contract) or ``vmaf_v0_6_1_formula``. Default: the row's own id, if it is one.
+        Id of the model of ours whose rules it has to keep too: ``fr_regressor_v3`` (graph:
+        :func:`check_onnx`, sidecar: :func:`card_problems`) or ``vmaf_v0_6_1_formula``. Default: the row's own
+        id, if it is one.
     """
     folder = Path(model_dir)
     path = folder / row["onnx"]
@@ -121,7 +129,7 @@ def row_problems(
 
 
 def verify(model_dir: str | Path) -> list[str]:
-    """Verify a model folder against its registry (section 7 of the contract).
+    """Verify a model folder against its registry (docs/guides/release.md).
 
     Checked: the schema, ids unique and sorted, and for each row that the file lies inside the
     folder, has the digest of the row, is valid ONNX without external data, uses only operators of

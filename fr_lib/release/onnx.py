@@ -8,7 +8,7 @@ bytes change with its version. Here the same weights give the same bytes, on any
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,14 @@ import numpy as np
 
 from fr_lib.errors import ArtefactError, say
 from fr_lib.files import sha256_of, write_bytes
-from fr_lib.schema import CANONICAL_6, ENCODER_VOCAB_V3, MODEL_ID, N_CODEC_BLOCK, VMAF_RANGE
+from fr_lib.schema import (
+    CANONICAL_6,
+    MODEL_ID,
+    N_CODEC_BLOCK,
+    NEWEST_VOCAB,
+    VMAF_RANGE,
+    codec_block_layout,
+)
 
 if TYPE_CHECKING:
     import onnx
@@ -30,8 +37,16 @@ IR_VERSION = 8  # the one that came with opset 17, so that runtimes of that age 
 MAX_BYTES = 50 * 2**20
 MIN_PARITY_ROWS = 1000
 PARITY_ATOL = 1e-4
-INPUTS = {"features": ("N", len(CANONICAL_6)), "codec_block": ("N", N_CODEC_BLOCK)}
 OUTPUTS = {"vmaf": ("N",)}
+
+
+def codec_aware_inputs(vocab: Sequence[str]) -> dict[str, tuple]:
+    """Return name and shape of the inputs of a codec-aware model of that vocabulary."""
+    return {
+        "features": ("N", len(CANONICAL_6)),
+        "codec_block": ("N", len(codec_block_layout(vocab))),
+    }
+
 
 _OPS = """
 Identity Reshape Flatten Squeeze Unsqueeze Transpose Concat Slice Gather Cast Shape Expand
@@ -127,7 +142,7 @@ def _build(model: ShippedRegressor) -> onnx.ModelProto:
         graph.weight(name, np.float32(value))
     # Two zeros below the mask let preset_norm and crf_norm fall out without a Slice.
     mask = np.zeros((N_CODEC_BLOCK, 1), dtype=np.float32)
-    mask[: len(ENCODER_VOCAB_V3)] = model.trained.numpy()
+    mask[: len(NEWEST_VOCAB)] = model.trained.numpy()
     t = graph.node("MatMul", ["codec_block", graph.weight("trained", mask)], "t")
     both = graph.node("Concat", ["features", "codec_block"], "both", axis=1)
     aware = graph.node("Mul", [t, graph.mlp(model.aware, both, "aware")], "t_aware")
@@ -141,11 +156,11 @@ def _build(model: ShippedRegressor) -> onnx.ModelProto:
     axis = graph.weight("axis", np.array([1], dtype=np.int64))
     graph.node("Squeeze", [clipped, axis], "vmaf")
 
-    return graph.model(MODEL_ID, INPUTS)
+    return graph.model(MODEL_ID, codec_aware_inputs(NEWEST_VOCAB))
 
 
 def export_onnx(model: ShippedRegressor, path: str | Path) -> dict[str, Any]:
-    """Write `model` as one ONNX file (section 3 of the contract) and check what was written.
+    """Write `model` as one ONNX file (docs/adr/0003) and check what was written.
 
     Parameters
     ----------
@@ -165,7 +180,7 @@ def export_onnx(model: ShippedRegressor, path: str | Path) -> dict[str, Any]:
         If a layer has no translation, or the file breaks a rule.
     """
     write_bytes(path, _build(model).SerializeToString(deterministic=True))
-    return check_onnx(path, INPUTS)
+    return check_onnx(path, codec_aware_inputs(NEWEST_VOCAB))
 
 
 def _graphs(model: onnx.ModelProto) -> Iterator[Any]:
@@ -219,7 +234,7 @@ def _ports(values: Any) -> dict[str, tuple]:
     }
 
 
-def _contract_faults(
+def _faults_of_ours(
     model: onnx.ModelProto, n_bytes: int, wanted: Mapping[str, tuple]
 ) -> Iterator[tuple[str, str]]:
     """Yield (found, allowed) for each rule that only a model of ours has to keep."""
@@ -292,9 +307,9 @@ def check_onnx(path: str | Path, inputs: Mapping[str, tuple] | None = None) -> d
     ----------
     path : path-like
     inputs : mapping of str to tuple, optional
-        Name and shape of the inputs that a model of ours has to have, :data:`INPUTS` for the
-        codec-aware one. Given, it asks also for opset 17, at most 50 MiB, no other domain imported,
-        ports of float32 and the output ``vmaf [N]``.
+        Name and shape of the inputs that a model of ours has to have, :func:`codec_aware_inputs`
+        for the codec-aware one. Given, it asks also for opset 17, at most 50 MiB, no other domain
+        imported, ports of float32 and the output ``vmaf [N]``.
 
     Returns
     -------
@@ -312,7 +327,7 @@ def check_onnx(path: str | Path, inputs: Mapping[str, tuple] | None = None) -> d
     n_bytes = path.stat().st_size
     faults = list(_faults(model))
     if inputs is not None:
-        faults += _contract_faults(model, n_bytes, inputs)
+        faults += _faults_of_ours(model, n_bytes, inputs)
     if faults:
         # A damaged name may hold line ends; a problem is one line.
         lines = [(" ".join(found.split()), ok) for found, ok in faults]
@@ -366,7 +381,8 @@ def parity(
         What :func:`export_onnx` wrote.
     features : (N, 6) float32
         Standardised, as the graph takes them.
-    codec_block : (N, 18) float32
+    codec_block : (N, K) float32
+        As wide as the model's.
     atol : float
         Largest absolute difference allowed, VMAF points.
     min_rows : int
@@ -405,6 +421,11 @@ def parity(
     beyond = {label: diff for label, diff in diffs.items() if not diff <= atol}
     if beyond:
         raise ArtefactError(
-            say(str(path), f"differs from torch by {beyond} (batch: points)", f"{atol:g}", "report")
+            say(
+                str(path),
+                f"differs from torch by {beyond} (batch: points)",
+                f"{atol:g}",
+                "do not ship it; see whether torch or onnxruntime is another than the lock names",
+            )
         )
     return {"rows": n, "atol": atol, "max_abs_diff": diffs}

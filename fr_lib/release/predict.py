@@ -15,7 +15,7 @@ from fr_lib.files import read_json
 from fr_lib.release.checks import find_row, row_problems
 from fr_lib.release.onnx import open_session
 from fr_lib.release.registry import REGISTRY
-from fr_lib.schema import CANONICAL_6, MODEL_ID, BlockNorm, adapter, codec_block
+from fr_lib.schema import CANONICAL_6, MODEL_ID, BlockNorm, adapter, codec_block, encoder_index
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -56,13 +56,13 @@ class Predictor:
         model_id : str
             Id of a codec-aware model of that registry.
         threads : int
-            Of onnxruntime; one is deterministic and fast enough for 6 + 18 numbers a row.
+            Of onnxruntime; one is deterministic and fast enough for some two dozen numbers a row.
 
         Raises
         ------
         ArtefactError
             If the row is missing or marked ``smoke``, or one of its files is missing, altered or
-            breaks the contract; one line per problem, file named.
+            breaks a rule of :func:`row_problems`; one line per problem, file named.
         """
         folder = Path(model_dir)
         row = find_row(folder, model_id)
@@ -83,8 +83,16 @@ class Predictor:
         return cls(card, open_session(path, threads))
 
     def is_trained(self, encoder: str) -> bool:
-        """Say whether `encoder` had training rows; InputError if it is not in the vocabulary."""
-        return self.card["trained_slots"][adapter(encoder).encoder] > 0
+        """Say whether `encoder` had training rows.
+
+        Raises
+        ------
+        InputError
+            If it is no slot of this model, even if a newer vocabulary has it: a graph has no column
+            for an encoder that was appended after it was trained.
+        """
+        encoder_index(encoder, self.card["encoder_vocab"])
+        return self.card["trained_slots"][encoder] > 0
 
     def score(
         self, features: np.ndarray, encoder: str, quality: float, preset: str | None = None
@@ -96,7 +104,7 @@ class Predictor:
         features : (N, 6) array_like
             Raw libvmaf values, order ``CANONICAL_6``; N may be 0.
         encoder : str
-            The FFmpeg encoder that made the encode, one of ``ENCODER_VOCAB_V3``.
+            The FFmpeg encoder that made the encode, one of the model's ``encoder_vocab``.
         quality : float
             Its quality value (crf, qp, cq, ...), in the encoder's own range.
         preset : str, optional
@@ -111,18 +119,20 @@ class Predictor:
         Raises
         ------
         InputError
-            For an encoder outside the vocabulary, a preset or quality value that it does not have,
-            or features of another shape or beyond what a feature can be.
+            For an encoder outside the model's vocabulary, a preset or quality value that it does
+            not have, or features of another shape or beyond what a feature can be.
         ArtefactError
             If the model gives a score that is not finite.
         """
         x = _checked(features)
+        vocab = self.card["encoder_vocab"]
+        encoder_index(encoder, vocab)
         codec = adapter(encoder)
         codec.check_quality(quality)
         ordinal = codec.preset_ordinal(codec.default_preset if preset is None else preset)
         norm = BlockNorm.from_sidecar(self.card)
         n = len(x)
-        block = codec_block([encoder] * n, np.full(n, ordinal), np.full(n, quality), norm)
+        block = codec_block([encoder] * n, np.full(n, ordinal), np.full(n, quality), norm, vocab)
         # In float32 throughout, as in training, so that the graph sees the same digits.
         mean, std = (np.float32(self.card[key]) for key in ("feature_mean", "feature_std"))
         inputs = {"features": (x.astype(np.float32) - mean) / std, "codec_block": block}

@@ -14,8 +14,8 @@ from fr_lib.release.card import _DATA, LICENSE, SCHEMA, _parse, _read_text, _sch
 
 REGISTRY = "registry.json"
 DESCRIPTION = (
-    "Full-reference VMAF regressor, codec-aware: six libvmaf features and an 18-D codec block "
-    "(16 encoder slots, preset, quality) to a score of 0..100 per frame."
+    "Full-reference VMAF regressor, codec-aware: six libvmaf features and a codec block "
+    "(encoder slots, preset, quality) to a score of 0..100 per frame."
 )
 FORMULA_DESCRIPTION = (
     "VMAF v0.6.1 itself: its nu-SVR of six raw libvmaf features as a graph, to a score of 0..100 "
@@ -26,7 +26,7 @@ FORMULA_DESCRIPTION = (
 def registry_row(
     card: Mapping[str, Any], *, description: str = DESCRIPTION, license_id: str = LICENSE
 ) -> dict[str, Any]:
-    """Return the registry row of a sidecar (section 7); ``smoke`` is the sidecar's own.
+    """Return the registry row of a sidecar (``registry.schema.json``); ``smoke`` is that of the sidecar.
 
     Parameters
     ----------

@@ -23,7 +23,7 @@ from fr_lib.errors import ArtefactError, say
 from fr_lib.files import ROOT, read_json
 from fr_lib.report.tables import shipped_first
 from fr_lib.runs import RunDir, find
-from fr_lib.schema import ADAPTERS, CANONICAL_6, ENCODER_VOCAB_V2, ENCODER_VOCAB_V3
+from fr_lib.schema import ADAPTERS, CANONICAL_6, ENCODER_VOCAB_V2
 
 PUBLISHED = ROOT / "data" / "adr0323_published.json"
 
@@ -67,7 +67,6 @@ def page_values(run: RunDir) -> dict[str, Any]:
         "adapters": ADAPTERS,
         "features": CANONICAL_6,
         "vocab_v2": ENCODER_VOCAB_V2,
-        "vocab_v3": ENCODER_VOCAB_V3,
         # Its title is the card's heading already, and its sections belong one level lower.
         "changelog": (ROOT / "CHANGELOG.md")
         .read_text()

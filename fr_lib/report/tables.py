@@ -10,14 +10,14 @@ import pandas as pd
 from pandas.io.formats.style import Styler
 
 from fr_lib.runs import plain
-from fr_lib.schema import CANONICAL_6
+from fr_lib.schema import CANONICAL_6, NEWEST_VOCAB
 
 TEACHER_COLUMNS = ["src", "encoder", "preset", "quality", "n_rows", "max_abs_difference"]
 TWIN_COLUMNS = ["a", "b", "signs", "equal_rows", "common_rows"]
 ARM_NAMES = {
     "v1": "v1: six features",
     "v2": "v2: + 12-slot block",
-    "v3": "v3: + 16-slot block",
+    "v3": f"v3: + {len(NEWEST_VOCAB)}-slot block",
 }
 
 

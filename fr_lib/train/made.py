@@ -13,7 +13,7 @@ import math
 import numpy as np
 
 from fr_lib.corpus import vmaf_from_features
-from fr_lib.schema import ENCODER_VOCAB_V3, N_FEATURES
+from fr_lib.schema import N_FEATURES, NEWEST_VOCAB
 
 # The domain: adm2 lies within ADM_SPREAD of a line over the mean of the vif scales, a coarser vif
 # scale is at most STEP_DOWN below the finer one before it (a lost contrast shows in all scales
@@ -30,8 +30,8 @@ DOMAIN_SHARE, COPY_SHARE = 0.6, 0.1
 JITTER = 0.15  # standard deviations of the training rows
 # A small corpus needs as many to learn the formula from, and of a large one no more are needed.
 LEAST, MOST = 40_000, 120_000
-_SLOTS = slice(N_FEATURES, N_FEATURES + len(ENCODER_VOCAB_V3))
-_QUALITY = N_FEATURES + len(ENCODER_VOCAB_V3) + 1
+_SLOTS = slice(N_FEATURES, N_FEATURES + len(NEWEST_VOCAB))
+_QUALITY = N_FEATURES + len(NEWEST_VOCAB) + 1
 
 
 def made_count(n_real: int, per_row: int) -> int:
@@ -111,7 +111,7 @@ def _blocks(rng: np.random.Generator, table: np.ndarray, count: int) -> np.ndarr
     """
     blocks = table[rng.integers(0, len(table), count), N_FEATURES:]
     slot = table[:, _SLOTS].argmax(axis=1)
-    span = np.zeros((len(ENCODER_VOCAB_V3), blocks.shape[1]), dtype=table.dtype)
+    span = np.zeros((len(NEWEST_VOCAB), blocks.shape[1]), dtype=table.dtype)
     low = np.zeros_like(span)
     for k in np.unique(slot):
         rows = np.flatnonzero(slot == k)
@@ -119,7 +119,7 @@ def _blocks(rng: np.random.Generator, table: np.ndarray, count: int) -> np.ndarr
         low[k] = table[order[0], N_FEATURES:]
         span[k] = table[order[-1], N_FEATURES:] - low[k]
     moved = np.flatnonzero(rng.random(count) < 0.5)
-    own = blocks[moved, : len(ENCODER_VOCAB_V3)].argmax(axis=1)
+    own = blocks[moved, : len(NEWEST_VOCAB)].argmax(axis=1)
     at = rng.uniform(-0.1, 1.1, (len(moved), 1)).astype(table.dtype)
     blocks[moved] = low[own] + at * span[own]
     return blocks

@@ -1,7 +1,7 @@
 """The network: a small MLP, and the pair of them that ships.
 
 The shipped graph holds a codec-blind network (v1: six features) and a codec-aware one (v3: six
-features and the 18-D codec block). A slot of the vocabulary that had training rows is scored by v3;
+features and the codec block). A slot of the vocabulary that had training rows is scored by v3;
 every other slot, and the all-zero block, by v1. The choice is arithmetic inside the graph, so each
 consumer of the ONNX file gets it. Without it, a one-hot column that never was 1 in training holds
 whatever weight decay left there, and its codec is scored far off.
@@ -21,7 +21,7 @@ class FRRegressor(nn.Module):
     Parameters
     ----------
     n_inputs : int
-        6 for v1 (features), 20 for v2 (features + 14-D block), 24 for v3 (features + 18-D block).
+        6 for v1 (features); v2 and v3 have the columns of a codec block besides.
     hidden : int
         Width of both hidden layers, at least 1.
     dropout : float
@@ -53,8 +53,8 @@ class ShippedRegressor(nn.Module):
     blind : FRRegressor
         v1, 6 inputs.
     aware : FRRegressor
-        v3, 24 inputs.
-    trained : (16,) float32 Tensor
+        v3, 6 inputs and those of the codec block.
+    trained : (S,) float32 Tensor, one per slot
         1 for a slot with training rows, else 0.
     """
 
@@ -65,7 +65,7 @@ class ShippedRegressor(nn.Module):
         self.register_buffer("trained", trained.reshape(-1, 1).float())
 
     def forward(self, features: Tensor, codec_block: Tensor) -> Tensor:
-        """Map standardised (N, 6) and (N, 18) float32 to (N,) VMAF in 0..100.
+        """Map standardised (N, 6) and (N, S + 2) float32 to (N,) VMAF in 0..100.
 
         ``t * v3 + (1 - t) * v1`` with t in {0, 1} keeps both answers to the last digit, which
         ``v1 + t * (v3 - v1)`` would not.

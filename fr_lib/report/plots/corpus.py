@@ -69,7 +69,7 @@ def plot_coverage(coverage: pd.DataFrame, *, ax: Axes) -> Axes:
 
 
 def _count(n_rows: int) -> str:
-    """Four characters at most: what fits into a cell of sixteen."""
+    """Four characters at most: what fits into a cell of as many slots."""
     if n_rows < 1000:
         return str(n_rows)
     return f"{n_rows / 1000:.1f}k" if n_rows < 9950 else f"{n_rows / 1000:.0f}k"

@@ -121,7 +121,7 @@ def _legend(ax: Axes, title: str | None = None) -> None:
         frameon=False,
         borderaxespad=0.2,
         handlelength=1.6,
-        labelspacing=0.3,  # sixteen entries fit beside half a figure
+        labelspacing=0.3,  # all slots fit beside half a figure
     )
 
 
