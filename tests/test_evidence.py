@@ -236,7 +236,7 @@ def test_a_changed_module_makes_results_stale(run, code):
     keep(run)
     assert find(run, "transfer")
     with open(code / "train/many.py", "a") as file:
-        file.write("# changed\n")
+        file.write("\nMORE = 1\n")
     assert find(run, "transfer") is None
     assert why_missing(run, "transfer") == "stored results are of another code"
 
