@@ -26,7 +26,7 @@ FORMULA_DESCRIPTION = (
 def registry_row(
     card: Mapping[str, Any], *, description: str = DESCRIPTION, license_id: str = LICENSE
 ) -> dict[str, Any]:
-    """Return the registry row of a sidecar (``registry.schema.json``); ``smoke`` is that of the sidecar.
+    """Return the registry row of a sidecar (``registry.schema.json``); ``smoke`` is the sidecar's.
 
     Parameters
     ----------
