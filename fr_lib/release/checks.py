@@ -99,8 +99,8 @@ def row_problems(
         A row that keeps the schema.
     like : str, optional
         Id of the model of ours whose rules it has to keep too: ``fr_regressor_v3`` (graph:
-        :func:`check_onnx`, sidecar: :func:`card_problems`) or ``vmaf_v0_6_1_formula``. Default: the row's own
-        id, if it is one.
+        :func:`check_onnx`, sidecar: :func:`card_problems`) or ``vmaf_v0_6_1_formula``. Default:
+        the row's own id, if it is one.
     """
     folder = Path(model_dir)
     path = folder / row["onnx"]
