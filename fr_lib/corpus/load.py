@@ -374,18 +374,20 @@ def _teacher(
         notes.append(f"No row names its teacher; {TEACHER} is assumed.")
         return None
     if found != [TEACHER]:
-        where = [pd.concat(stamps, axis=1).eq(name).any(axis=1) for name in found]
-        listed = ", ".join(f"{n} on {_rows(w)}" for n, w in zip(found, where, strict=True))
-        mixed = "a mixture: " * (len(found) > 1)
-        faults.append(
-            say("teacher", mixed + listed, f"{TEACHER} alone", "score the rows again with it")
-        )
+        faults.append(_other_teachers(pd.concat(stamps, axis=1), found))
     stamp = stamps[0] if len(stamps) == 1 else stamps[0].fillna(stamps[1])
     unstamped = int(stamp.isna().sum())
     if unstamped:
         notes.append(f"Teacher not named on {counted(unstamped, 'row')}; {TEACHER} is assumed.")
     table["teacher"] = stamp.astype("str")
     return TEACHER
+
+
+def _other_teachers(stamps: pd.DataFrame, found: list[str]) -> str:
+    """Return the fault of a corpus of another teacher or of several, with the rows of each."""
+    listed = ", ".join(f"{name} on {_rows(stamps.eq(name).any(axis=1))}" for name in found)
+    mixed = "a mixture: " if len(found) > 1 else ""
+    return say("teacher", mixed + listed, f"{TEACHER} alone", "score the rows again with it")
 
 
 _DUPLICATE = "duplicate key (the first row is kept)"

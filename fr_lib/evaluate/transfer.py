@@ -9,9 +9,9 @@ untrained slots are whatever training left there.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -21,6 +21,9 @@ from fr_lib.errors import InputError, say
 from fr_lib.evaluate.loso import ARMS, Progress, bootstrap_interval, input_table, metrics
 from fr_lib.schema import ADAPTERS, VMAF_RANGE
 from fr_lib.train import Recipe, beside
+
+if TYPE_CHECKING:
+    from fr_lib.train import Trained
 
 LEAVE_ONE_OUT = "leave one codec out"
 ONE_CODEC = "train on one codec"
@@ -103,60 +106,97 @@ def _encoders(corpus: Corpus) -> list[str]:
     return [e for e, rows in corpus.rows_per_slot().items() if rows]
 
 
+@dataclass(frozen=True, eq=False)
+class _Fold:
+    """A plan without one source: `rows` marks what is left to train on."""
+
+    plan: Plan
+    source: str
+    rows: np.ndarray
+
+
+# The codec-aware network answers for seen codecs and the codec-blind one for the others: schemes in
+# which an arm has nothing to answer need none of its networks.
+_ASKED = {
+    "v1": (LEAVE_ONE_OUT, ONE_CODEC),
+    "v3": (EVERY_CODEC, ONE_CODEC),
+    "reference": (EVERY_CODEC, LEAVE_ONE_OUT, ONE_CODEC),
+}
+
+
 def _predict_all(
     corpus: Corpus, recipe: Recipe, seed: int, device: str, progress: Progress | None
 ) -> pd.DataFrame:
     """Return one row per scored corpus row, plan and answer."""
-    from fr_lib.train import Job, train_many
+    table, folds = input_table(corpus), _folds(corpus)
+    models: dict[tuple[str, Plan, str], Trained] = {}
+    for arm, schemes in _ASKED.items():
+        asked = [fold for fold in folds if fold.plan.scheme in schemes]
+        models |= _trained(arm, asked, table, corpus, recipe, seed, device, progress)
+    parts = [
+        part
+        for fold in folds
+        for codec in fold.plan.scored_on
+        for part in _answers(corpus, table, fold, codec, models)
+    ]
+    return pd.concat(parts, ignore_index=True)
 
-    table, vmaf = input_table(corpus), corpus.target()
+
+def _folds(corpus: Corpus) -> list[_Fold]:
     sources, encoders = corpus.groups(), corpus.table["encoder"].to_numpy()
     folds = [
-        (plan, source, np.isin(encoders, plan.trained_on) & (sources != source))
+        _Fold(plan, source, np.isin(encoders, plan.trained_on) & (sources != source))
         for plan in plans(_encoders(corpus))
         for source in corpus.sources()
     ]
     # A codec that one source alone has teaches nothing to the fold without that source.
-    folds = [fold for fold in folds if fold[2].any()]
-    models = {}
-    # The codec-aware network answers for seen codecs alone, the codec-blind one for the others.
-    for arm, training in (
-        ("v1", recipe),
-        ("v3", recipe),
-        ("reference", beside("reference", recipe)),
-    ):
-        skipped = {"v1": EVERY_CODEC, "v3": LEAVE_ONE_OUT}.get(arm)
-        wanted = [f for f in folds if f[0].scheme != skipped]
-        columns = ARMS["v1" if arm == "v1" else "v3"]
-        jobs = [Job(rows, columns, seed) for _, _, rows in wanted]
-        trained = train_many(table, vmaf, jobs, training, device, _named(progress, arm))
-        for (plan, source, _), model in zip(wanted, trained, strict=True):
-            models[arm, plan, source] = model
-    parts = []
-    for plan, source, _ in folds:
-        for codec in plan.scored_on:
-            rows = np.flatnonzero((sources == source) & (encoders == codec))
-            if not len(rows):
-                continue
-            seen = codec in plan.trained_on
-            answers = {
-                "ours": models["v3" if seen else "v1", plan, source].predict(table[rows]),
-                "reference": models["reference", plan, source].predict(table[rows]),
-            }
-            for answer, predicted in answers.items():
-                part = corpus.table.iloc[rows][["src", "encoder", "quality", "vmaf"]].copy()
-                parts.append(
-                    part.assign(
-                        scheme=plan.scheme,
-                        trained_on=plan.label,
-                        seen=seen,
-                        answer=answer,
-                        predicted=np.clip(predicted, *VMAF_RANGE)
-                        if answer == "ours"
-                        else predicted,
-                    )
-                )
-    return pd.concat(parts, ignore_index=True)
+    return [fold for fold in folds if fold.rows.any()]
+
+
+def _trained(
+    arm: str,
+    folds: Sequence[_Fold],
+    table: np.ndarray,
+    corpus: Corpus,
+    recipe: Recipe,
+    seed: int,
+    device: str,
+    progress: Progress | None,
+) -> dict[tuple[str, Plan, str], Trained]:
+    """Train one network per fold; by arm, plan and held-out source."""
+    from fr_lib.train import Job, train_many
+
+    training = beside("reference", recipe) if arm == "reference" else recipe
+    columns = ARMS["v1" if arm == "v1" else "v3"]
+    jobs = [Job(fold.rows, columns, seed) for fold in folds]
+    models = train_many(table, corpus.target(), jobs, training, device, _named(progress, arm))
+    return {(arm, fold.plan, fold.source): model for fold, model in zip(folds, models, strict=True)}
+
+
+def _answers(
+    corpus: Corpus,
+    table: np.ndarray,
+    fold: _Fold,
+    codec: str,
+    models: Mapping[tuple[str, Plan, str], Trained],
+) -> Iterator[pd.DataFrame]:
+    """Yield what ours and the reference say of the held-out source's rows of one codec."""
+    own = (corpus.groups() == fold.source) & (corpus.table["encoder"] == codec).to_numpy()
+    if not own.any():
+        return
+    seen = codec in fold.plan.trained_on
+    facts = corpus.table.loc[own, ["src", "encoder", "quality", "vmaf"]]
+    for answer, arm in (("ours", "v3" if seen else "v1"), ("reference", "reference")):
+        predicted = models[arm, fold.plan, fold.source].predict(table[own])
+        if answer == "ours":  # our graph clips, the reference's does not
+            predicted = np.clip(predicted, *VMAF_RANGE)
+        yield facts.assign(
+            scheme=fold.plan.scheme,
+            trained_on=fold.plan.label,
+            seen=seen,
+            answer=answer,
+            predicted=predicted,
+        )
 
 
 def _named(progress: Progress | None, arm: str) -> Progress | None:

@@ -107,20 +107,33 @@ def _merged(text: str, row: Mapping[str, Any], where: str | Path) -> str:
     """Return the registry's text with `row` put in; all else keeps its characters."""
     rows = _check_rows(_parse(text, where), row["id"], where)
     array = [s for key, s, _ in _members(text, _skip(text, 0)) if key == "models"][-1]
-    spans = [(start, end) for _, start, end in _members(text, array)]
-    if not spans:
-        rest = _skip(text, array + 1)
+    if not rows:
         lead = "\n    "
+        rest = _skip(text, array + 1)
         return f"{text[: array + 1]}{lead}{_rendered(row, lead)}\n  {text[rest:]}"
-    lead = text[array + 1 : spans[0][0]]
-    for old, (start, end) in zip(rows, spans, strict=True):
-        if old["id"] == row["id"]:
-            new = {**old, **row}
-            return text if new == old else text[:start] + _rendered(new, lead) + text[end:]
-        if old["id"] > row["id"]:
-            return f"{text[:start]}{_rendered(row, lead)},{lead or ' '}{text[start:]}"
+    spans = [(start, end) for _, start, end in _members(text, array)]
+    lead = text[array + 1 : spans[0][0]]  # the white space before a row
+    ids = [old["id"] for old in rows]
+    if row["id"] in ids:
+        at = ids.index(row["id"])
+        return _replaced(text, spans[at], rows[at], row, lead)
+    following = [start for (start, _), other in zip(spans, ids, strict=True) if other > row["id"]]
+    if following:
+        start = following[0]
+        return f"{text[:start]}{_rendered(row, lead)},{lead or ' '}{text[start:]}"
     end = spans[-1][1]
     return f"{text[:end]},{lead or ' '}{_rendered(row, lead)}{text[end:]}"
+
+
+def _replaced(
+    text: str, span: tuple[int, int], old: Mapping[str, Any], row: Mapping[str, Any], lead: str
+) -> str:
+    """Return `text` with `row` in the place of `old`, whose further keys stay."""
+    new = {**old, **row}
+    if new == old:
+        return text
+    start, end = span
+    return text[:start] + _rendered(new, lead) + text[end:]
 
 
 def _merged_file(registry_path: Path, row: Mapping[str, Any]) -> bytes:

@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, BrokenExecutor, wait
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -95,8 +96,8 @@ def train_many(
     batches = _batches(jobs, steps, cores, MAX_BATCH_OF_MODELS if where == "cpu" else len(jobs))
     report = _reporter(len(jobs), recipe.epochs, progress)
     members = [[jobs[i] for i in batch] for batch in batches]
-    run = _in_processes if cores > 1 else _here
-    trained = run(x, y, members, recipe, where, report)
+    work = _Work(x, y, members, recipe, where, report)
+    trained = _in_processes(work) if cores > 1 else _here(work)
     by_job = dict(zip((i for batch in batches for i in batch), trained, strict=True))
     return [by_job[i] for i in range(len(jobs))]
 
@@ -142,40 +143,49 @@ def _reporter(models: int, epochs: int, progress: Callable[[str, float], None] |
     return report
 
 
-def _here(
-    x: np.ndarray,
-    y: np.ndarray,
-    batches: Sequence[Sequence[Job]],
-    recipe: Recipe,
-    device: str,
-    report: Report,
-) -> list[Trained]:
+@dataclass(frozen=True)
+class _Work:
+    """What is to be trained, whichever way: in this process or in several.
+
+    Attributes
+    ----------
+    x, y : (N, C) and (N,) float32
+    batches : sequence of sequence of Job
+        Each is trained together.
+    recipe : Recipe
+    device : {"cpu", "cuda"}
+    report : Report
+    """
+
+    x: np.ndarray
+    y: np.ndarray
+    batches: Sequence[Sequence[Job]]
+    recipe: Recipe
+    device: str
+    report: Report
+
+
+def _here(work: _Work) -> list[Trained]:
     """Train one batch after another in this process."""
     trained: list[Trained] = []
-    for batch in batches:
-        before = len(trained)
-        trained += train_batch(
-            x, y, batch, recipe, device, lambda done, loss, b=before: report(b + done, loss)
-        )
+    for batch in work.batches:
+
+        def tick(done: float, loss: float, before: int = len(trained)) -> None:
+            work.report(before + done, loss)
+
+        trained += train_batch(work.x, work.y, batch, work.recipe, work.device, tick)
     return trained
 
 
-def _in_processes(
-    x: np.ndarray,
-    y: np.ndarray,
-    batches: Sequence[Sequence[Job]],
-    recipe: Recipe,
-    device: str,
-    report: Report,
-) -> list[Trained]:
+def _in_processes(work: _Work) -> list[Trained]:
     """Train batches in a process per core."""
     with tempfile.TemporaryDirectory() as name, keep_processes() as pool:
         folder = Path(name)
-        board = _new_board(folder, len(batches))
-        filed = _laid_out(folder, x, y, batches)
+        board = _new_board(folder, len(work.batches))
+        filed = _laid_out(folder, work.x, work.y, work.batches)
         try:
             futures = [
-                pool.submit(_at_work, folder, k, batch, recipe, device)
+                pool.submit(_at_work, folder, k, batch, work.recipe, work.device)
                 for k, batch in enumerate(filed)
             ]
             while (state := wait(futures, GLANCE, FIRST_EXCEPTION)).not_done:
@@ -183,7 +193,7 @@ def _in_processes(
                     future.result()  # raises what went wrong
                 done, loss = board.T
                 if done.any():
-                    report(float(done.sum()), float(loss[done > 0].mean()))
+                    work.report(float(done.sum()), float(loss[done > 0].mean()))
             parts = [future.result() for future in futures]
         except BrokenExecutor:
             raise TrainingError(
@@ -194,7 +204,7 @@ def _in_processes(
                     "free memory and run it again",
                 )
             ) from None
-        report(float(board[:, 0].sum()), float(board[:, 1].mean()))
+        work.report(float(board[:, 0].sum()), float(board[:, 1].mean()))
     return [model for part in parts for model in part]
 
 
