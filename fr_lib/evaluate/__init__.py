@@ -31,7 +31,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "run_loso",
             "worst_frames",
         ],
-        "own": ["own_clauses"],
         "outside": ["measure_outside", "shipped_report"],
         "transfer": ["run_transfer"],
     },
