@@ -91,7 +91,7 @@ def nvenc(once) -> Done:
 @pytest.fixture(scope="session")
 def alone(once) -> list[Done]:
     def make(folder: Path) -> list[Done]:
-        corpus = smoke_corpus(RunDir(folder.with_name("alone_corpus")))
+        corpus = smoke_corpus(RunDir(folder.with_name("corpus")))
         return run_alone(folder, corpus, epochs=60)
 
     return once("alone", make)
