@@ -57,27 +57,24 @@ browser: ## Chromium for the tests of the pages, installed where it may be
 	$$root apt-get update -qq && \
 	  $$root apt-get install -y -qq --no-install-recommends chromium >/dev/null
 
-corpus: $(READY) ## encode and score the clips of a folder: FOOTAGE=dir [CORPUS=file]
+# Runs the target's command; $(1): its arguments, where "$$@" are the clips of FOOTAGE.
+define with_clips
 	@test -d "$(FOOTAGE)" || { \
-	  echo "make corpus: FOOTAGE='$(FOOTAGE)' is no folder; give FOOTAGE=dir, a folder of clips" >&2; \
+	  echo "make $@: FOOTAGE='$(FOOTAGE)' is no folder; give FOOTAGE=dir, a folder of clips" >&2; \
 	  exit 2; }
 	@set --; \
 	for clip in "$(FOOTAGE)"/*; do \
 	  case "$$clip" in *.json|*.md|*.txt) ;; *) set -- "$$@" --source "$$clip" ;; esac; \
 	done; \
 	if [ -f "$(FOOTAGE)/MANIFEST.json" ]; then set -- "$$@" --manifest "$(FOOTAGE)/MANIFEST.json"; fi; \
-	$(PY) -m fr_lib corpus @data/grid.args "$$@" --out "$(CORPUS)"
+	$(PY) -m fr_lib $@ $(1)
+endef
+
+corpus: $(READY) ## encode and score the clips of a folder: FOOTAGE=dir [CORPUS=file]
+	$(call with_clips,@data/grid.args "$$@" --out "$(CORPUS)")
 
 stress: $(READY) ## distort and score the clips of a folder into data/stress.parquet: FOOTAGE=dir
-	@test -d "$(FOOTAGE)" || { \
-	  echo "make stress: FOOTAGE='$(FOOTAGE)' is no folder; give FOOTAGE=dir, a folder of clips" >&2; \
-	  exit 2; }
-	@set --; \
-	for clip in "$(FOOTAGE)"/*; do \
-	  case "$$clip" in *.json|*.md|*.txt) ;; *) set -- "$$@" --source "$$clip" ;; esac; \
-	done; \
-	if [ -f "$(FOOTAGE)/MANIFEST.json" ]; then set -- "$$@" --manifest "$(FOOTAGE)/MANIFEST.json"; fi; \
-	$(PY) -m fr_lib stress "$$@" --out data/stress.parquet
+	$(call with_clips,"$$@" --out data/stress.parquet)
 
 release: $(READY) ## put the model of a run into model/tiny [RUN=name]
 	@$(PY) -m fr_lib release --run-dir "runs/$(RUN)"

@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from by_hand import forward, masks_of
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 from tiny import rows_of
@@ -59,19 +60,6 @@ def weights(trained: Trained) -> list[bytes]:
 
 
 # --- parity with autograd -------------------------------------------------------------------------
-
-
-def masks_of(rng: np.random.Generator, plan: Recipe) -> torch.Tensor:
-    """Draw what one layer keeps in one step: 32 random bits per unit, against 1 - p."""
-    bits = np.frombuffer(rng.bytes(4 * plan.batch * plan.hidden), dtype=np.uint32)
-    kept = torch.from_numpy(bits / 2**32 < 1 - plan.dropout)
-    return (kept.float() / (1 - plan.dropout)).reshape(plan.batch, plan.hidden)
-
-
-def forward(model: FRRegressor, x: torch.Tensor, masks: list[torch.Tensor]) -> torch.Tensor:
-    """Apply the model with these units dropped."""
-    first, gelu, _, second, _, _, last = model.layers
-    return last(gelu(second(gelu(first(x)) * masks[0])) * masks[1])
 
 
 def loss_of(score: torch.Tensor, y: torch.Tensor, plan: Recipe, seen: Counter) -> torch.Tensor:

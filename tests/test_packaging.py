@@ -161,16 +161,18 @@ def test_an_old_python_is_refused_with_a_sentence(tmp_path):
     assert not (tmp_path / ".venv").exists()
 
 
-def test_make_corpus_without_a_folder_is_refused_with_a_sentence(tmp_path):
+@pytest.mark.parametrize("target", ["corpus", "stress"])
+def test_without_a_folder_of_clips_make_refuses_with_a_sentence(target, tmp_path):
     (tmp_path / "Makefile").write_text((ROOT / "Makefile").read_text())
     for name in ("requirements.lock", "pyproject.toml"):
         (tmp_path / name).touch()
     (tmp_path / ".venv").mkdir()
     (tmp_path / ".venv" / ".installed").touch()
     ended = subprocess.run(
-        ["make", "corpus"], cwd=tmp_path, capture_output=True, text=True, check=False
+        ["make", target], cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert ended.returncode == 2
+    assert f"make {target}: FOOTAGE='' is no folder" in ended.stderr
     assert "give FOOTAGE=dir" in ended.stderr
 
 

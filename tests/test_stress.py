@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from chain import ROOT
 
 from fr_lib.__main__ import main
 from fr_lib.corpus import KINDS, STRESS_SET, read_stress, vmaf_from_features, write_table
@@ -302,19 +301,6 @@ def test_bad_arguments_end_with_two_and_a_sentence(arguments, message, tmp_path,
         arguments = [*arguments, "--out", str(tmp_path / "s.parquet")]
     assert main(["stress", *arguments]) == 2
     assert message in capsys.readouterr().err
-
-
-def test_make_stress_without_a_folder_is_refused_with_a_sentence(tmp_path):
-    (tmp_path / "Makefile").write_text((ROOT / "Makefile").read_text())
-    for name in ("requirements.lock", "pyproject.toml"):
-        (tmp_path / name).touch()
-    (tmp_path / ".venv").mkdir()
-    (tmp_path / ".venv" / ".installed").touch()
-    ended = subprocess.run(
-        ["make", "stress"], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
-    assert ended.returncode == 2
-    assert "make stress: FOOTAGE='' is no folder" in ended.stderr
 
 
 # --- the reader

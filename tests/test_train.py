@@ -16,6 +16,7 @@ import numpy as np
 import psutil
 import pytest
 import torch
+from by_hand import forward, masks_of
 from sklearn.preprocessing import StandardScaler
 
 from fr_lib.corpus import synthetic_table
@@ -72,19 +73,6 @@ def some_jobs() -> list[Job]:
     rng = np.random.default_rng(5)
     rows = [rng.permutation(len(TABLE)) < n for n in counts]
     return [Job(r, (SIX, ALL)[i % 2], seed=i // 2) for i, r in enumerate(rows)]
-
-
-def masks_of(rng: np.random.Generator, plan: Recipe) -> torch.Tensor:
-    """Draw what one layer keeps in one step: 32 random bits per unit, against 1 - p."""
-    bits = np.frombuffer(rng.bytes(4 * plan.batch * plan.hidden), dtype=np.uint32)
-    kept = torch.from_numpy(bits / 2**32 < 1 - plan.dropout)
-    return (kept.float() / (1 - plan.dropout)).reshape(plan.batch, plan.hidden)
-
-
-def forward(model: FRRegressor, x: torch.Tensor, masks: list[torch.Tensor]) -> torch.Tensor:
-    """Apply the model with these units dropped."""
-    first, gelu, _, second, _, _, last = model.layers
-    return last(gelu(second(gelu(first(x)) * masks[0])) * masks[1])
 
 
 def train_alone(job: Job, plan: Recipe) -> np.ndarray:

@@ -158,8 +158,13 @@ def _equal_motion(corpus: Corpus) -> set[tuple[str, str]]:
     shared = _shared_counts(source, table["motion2"].to_numpy(), len(names))
     values = np.bincount(source, minlength=len(names))
     enough = np.maximum(MIN_MOTION, TWIN_SHARE * np.minimum.outer(values, values))
-    first, second = np.nonzero(np.triu(shared >= enough, k=1))
-    return {(names[i], names[j]) for i, j in zip(first.tolist(), second.tolist(), strict=True)}
+    return set(_named(shared >= enough, names))
+
+
+def _named(related: np.ndarray, names: list[str]) -> list[tuple[str, str]]:
+    """Return the pairs of names for which a symmetric (n, n) table of bool holds."""
+    pairs = np.argwhere(np.triu(related, k=1)).tolist()
+    return [(names[i], names[j]) for i, j in pairs]
 
 
 # --- equal rows and values ------------------------------------------------------------------------
@@ -276,8 +281,8 @@ def _frames_by_cell(corpus: Corpus) -> dict[tuple[Any, ...], dict[str, np.ndarra
         # Made-up contents differ in little more than one number: any two may lie among each other.
         table = table[~table["synthetic"].eq(True)]
     # The first frame of a clip has motion2 0 and is no neighbour of the others.
-    moving = (table["motion2"] > 0) | ~(table["motion2"] > 0).groupby(table["src"]).transform("any")
-    table = table[moving]
+    moving = table["motion2"] > 0
+    table = table[moving | ~moving.groupby(table["src"]).transform("any")]
     features = table[list(CANONICAL_6)].assign(motion2=np.log1p(table["motion2"])).to_numpy()
     cells: dict[tuple[Any, ...], dict[str, np.ndarray]] = {}
     for (*cell, src), rows in table.groupby([*_CELL, "src"], sort=True).indices.items():
@@ -303,8 +308,7 @@ def _near_pairs(
         apart = (np.abs(mean[:, None] - mean[None]) / spread).max(axis=-1)
         common[at] += 1
         near[at] += apart <= MAX_APART
-    first, second = np.nonzero(np.triu((common >= MIN_CELLS) & (2 * near >= common), k=1))
-    return [(sources[i], sources[j]) for i, j in zip(first.tolist(), second.tolist(), strict=True)]
+    return _named((common >= MIN_CELLS) & (2 * near >= common), sources)
 
 
 # --- groups for evaluation ------------------------------------------------------------------------

@@ -21,7 +21,7 @@ import pandas as pd
 
 from fr_lib.errors import ArtefactError, say
 from fr_lib.files import ROOT, read_json
-from fr_lib.report.tables import shipped_first
+from fr_lib.report.tables import shipped_first, worst_of_domain
 from fr_lib.runs import RunDir, find
 from fr_lib.schema import ADAPTERS, CANONICAL_6, ENCODER_VOCAB_V2
 
@@ -82,23 +82,22 @@ def _elsewhere(beyond: Mapping[str, Any] | None, arm: str = "v3") -> dict[str, A
     recipes = {}
     for name, found in beyond["recipes"].items():
         logs = [log["rmse"][arm] for log in found["logs"] if log["rmse"][arm] is not None]
-        worst = {w["highest"]: w["difference"] for w in _ascending(found["worst"][arm])}
         recipes[name] = {
             "stress": found["arms"][arm]["stress"],
             "swap": found["arms"][arm]["swap"],
             "log_median": float(np.median(logs)) if logs else None,
             "log_worst": max(logs, default=None),
-            "worst_frames": [worst[highest] for highest in sorted(worst)],
+            "worst_frames": [
+                frame["difference"]
+                for recipe, own, frame in worst_of_domain(beyond)
+                if (recipe, own) == (name, arm)
+            ],
         }
     return {
         "order": shipped_first(beyond),
         "recipes": recipes,
         "logs": beyond["recipes"][beyond["shipped"]]["logs"],
     }
-
-
-def _ascending(frames: list[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    return sorted(frames, key=lambda frame: frame["difference"] or 0.0)
 
 
 def clip_figures(made: Mapping[str, Any] | None) -> dict[str, Any] | None:

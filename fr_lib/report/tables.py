@@ -303,7 +303,7 @@ def worst_table(facts: Mapping[str, Any]) -> pd.DataFrame:
             "p99 of random points": text(frame["p99"], ".2f"),
             "VMAF": text(frame["vmaf"], ".1f"),
         }
-        for name, arm, frame in _worst_frames(facts)
+        for name, arm, frame in worst_of_domain(facts)
     )
 
 
@@ -315,13 +315,13 @@ def worst_features_table(facts: Mapping[str, Any]) -> pd.DataFrame:
             f"{arm}, to {frame['highest']:g}": [
                 f"{frame['features'][feature]:.3g}" for feature in CANONICAL_6
             ]
-            for name, arm, frame in _worst_frames(facts)
+            for name, arm, frame in worst_of_domain(facts)
             if name == facts["shipped"]
         }
     )
 
 
-def _worst_frames(facts: Mapping[str, Any]) -> list[tuple[str, str, Mapping[str, Any]]]:
+def worst_of_domain(facts: Mapping[str, Any]) -> list[tuple[str, str, Mapping[str, Any]]]:
     """Return (recipe, arm, frame) with the largest difference, once per end of the domain."""
     return [
         (name, arm, max(own, key=lambda frame: frame["difference"] or 0.0))
