@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from fr_lib import errors
+from fr_lib.arms import SHIPPED_ARM
 from fr_lib.errors import ArtefactError, FrError, InputError, say
 from fr_lib.files import ROOT
 from fr_lib.report import build_book
@@ -311,10 +312,10 @@ def closing_lines(
     loso: Mapping[str, Any], gate: Mapping[str, Any], run: RunDir, page: Path | None
 ) -> list[str]:
     """Return verdict, headline figures and paths, the last lines that a run prints."""
-    figures = loso["arms"]["v3"]["summary"]
+    figures = loso["arms"][SHIPPED_ARM]["summary"]
     failed = [c["name"] for c in gate["clauses"] if c["blocks"] and c["status"] == "fail"]
     verdict = "PASSED" if gate["gate_passed"] else f"FAILED ({', '.join(failed)})"
-    stress = run.read("outside.json")["arms"]["v3"]["stress"]
+    stress = run.read("outside.json")["arms"][SHIPPED_ARM]["stress"]
     adr = "PASSED" if gate["adr_gate_passed"] else "FAILED"
     return [
         f"gate:  {verdict}; ADR-0319's own recipe by ADR-0323's clauses: {adr}",

@@ -16,6 +16,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
+from fr_lib.arms import ARMS
 from fr_lib.corpus import (
     Corpus,
     load_corpus,
@@ -27,7 +28,7 @@ from fr_lib.corpus import (
 )
 from fr_lib.corpus.stress_set import COLUMNS
 from fr_lib.errors import ArtefactError, InputError
-from fr_lib.evaluate import ARMS, shipped_report
+from fr_lib.evaluate import shipped_report
 from fr_lib.evaluate.outside import (
     QUALITIES,
     SWAP_ROWS,
@@ -73,7 +74,7 @@ class Written(nn.Module):
 
 def network(rule: Rule, arm: str = "v3") -> Trained:
     plain_scaler = Scaler(np.zeros(6, dtype=np.float32), np.ones(6, dtype=np.float32))
-    return Trained(Written(rule), plain_scaler, ARMS[arm], 0.0)
+    return Trained(Written(rule), plain_scaler, ARMS[arm].columns, 0.0)
 
 
 def quality_of(block: Tensor) -> Tensor:
@@ -691,7 +692,7 @@ def test_the_slots_table_is_of_the_shipped_recipes_blind_and_aware_arms(facts):
 
 def test_the_swap_table_leaves_out_arms_without_a_block(facts):
     table = tables.swap_table(facts)
-    assert table["arm"].tolist() == [tables.ARM_NAMES[a] for a in ("v2", "v3")] * 2
+    assert table["arm"].tolist() == [ARMS[a].label for a in ("v2", "v3")] * 2
     assert table["rows x blocks"].tolist() == ["60 x 35"] * 4
     assert table["largest"].tolist()[:2] == ["0.00", "0.43"]
     assert table["largest at"].tolist()[1] == "libvvenc 63"

@@ -23,8 +23,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "own": ["own_clauses"],
         "clauses": ["MEAN_PLCC", "WORST_PLCC"],
         "loso": [
-            "ARMS",
-            "SHIPPED_ARM",
             "input_table",
             "joined",
             "measure",

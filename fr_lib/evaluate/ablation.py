@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from fr_lib.arms import SHIPPED_ARM
 from fr_lib.corpus import Corpus, vmaf_from_features
 from fr_lib.evaluate.loso import Progress, bootstrap_interval, metrics, run_loso, summary
 from fr_lib.evaluate.rivals import formula, leave_one_out, linear, mean_of_rows
@@ -79,12 +80,12 @@ def run_ablation(
                 corpus,
                 variant,
                 [seed],
-                ["v3"],
+                [SHIPPED_ARM],
                 crf_norm=norm,
                 device=device,
                 progress=_nth(progress, k, len(runs), name),
             )
-            rows.append({"choice": choice, "name": name} | _figures(result.of("v3")))
+            rows.append({"choice": choice, "name": name} | _figures(result.of(SHIPPED_ARM)))
     return {"rows": rows, "baselines": baselines(corpus), "ceiling": ceiling(corpus)}
 
 

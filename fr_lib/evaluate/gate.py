@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from fr_lib.arms import BLIND_ARM, SHIPPED_ARM
 from fr_lib.errors import GateFailed, InputError, counted, say
 from fr_lib.evaluate.clauses import (
     FAIL,
@@ -26,6 +27,7 @@ from fr_lib.schema import ADAPTERS
 
 RMSE_RATIO = 1.5
 LIFT_FLOOR = 0.005
+LIFT_CLAUSE = f"multi-codec lift over {BLIND_ARM}"
 MIN_FAMILIES = 3
 SEED_SPREAD = 0.005
 # v2's published per-source PLCC and RMSE (Research-0078): a reference table that a run can ask
@@ -47,8 +49,8 @@ def evaluate_gate(
     folds: pd.DataFrame,
     encoders: Sequence[str],
     reference: Mapping[str, Mapping[str, float]] | None = None,
-    arm: str = "v3",
-    baseline: str = "v1",
+    arm: str = SHIPPED_ARM,
+    baseline: str = BLIND_ARM,
 ) -> list[Clause]:
     """Judge LOSO folds by the clauses that upstream has: each names the ADR that it is from.
 
@@ -167,8 +169,10 @@ def _lift_clause(own: pd.DataFrame, blind: pd.DataFrame, encoders: Sequence[str]
     found = counted(len(families), "codec family", "codec families")
     baseline = float(blind["plcc"].to_numpy().mean()) if len(blind) else math.nan
     headroom = 1.0 - baseline
-    room = f"headroom 1 - PLCC(v1) = {headroom:.5f}" if math.isfinite(headroom) else "no v1 fold"
-    name, limit, source = "multi-codec lift over v1", f">= +{LIFT_FLOOR} PLCC", "ADR-0235"
+    room = f"no {BLIND_ARM} fold"
+    if math.isfinite(headroom):
+        room = f"headroom 1 - PLCC({BLIND_ARM}) = {headroom:.5f}"
+    name, limit, source = LIFT_CLAUSE, f">= +{LIFT_FLOOR} PLCC", "ADR-0235"
     if len(families) < MIN_FAMILIES or not math.isfinite(headroom):
         return Clause(
             name,

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from fr_lib.arms import ARMS, BLIND_ARM, SHIPPED_ARM
 from fr_lib.corpus import Corpus
 from fr_lib.errors import InputError, say
 from fr_lib.evaluate.rivals import rival
@@ -33,12 +34,6 @@ if TYPE_CHECKING:
 
 Progress = Callable[[str, float], None]
 
-_SIX = tuple(range(len(CANONICAL_6)))
-_V3 = tuple(range(6, 6 + len(NEWEST_VOCAB) + 2))
-_V2 = tuple(range(_V3[-1] + 1, _V3[-1] + 1 + len(ENCODER_VOCAB_V2) + 2))
-# Columns of the input table that each arm sees: codec-blind, the block of v2, the newest block.
-ARMS: Mapping[str, tuple[int, ...]] = {"v1": _SIX, "v2": _SIX + _V2, "v3": _SIX + _V3}
-SHIPPED_ARM = "v3"
 BOOTSTRAP_DRAWS = 10_000
 KEY = ["src", "encoder", "preset", "quality", "frame_index", "vmaf"]
 
@@ -216,7 +211,7 @@ def _final_jobs(n_rows: int, seed: int, arms: Sequence[str]) -> dict[str, Job]:
     from fr_lib.train import Job
 
     rows = np.ones(n_rows, dtype=bool)
-    return {arm: Job(rows, ARMS[arm], seed) for arm in arms}
+    return {arm: Job(rows, ARMS[arm].columns, seed) for arm in arms}
 
 
 def _quality_columns(
@@ -228,7 +223,7 @@ def _quality_columns(
     """
     table = input_table(corpus)
     if crf_norm == "div63":
-        return table, lambda arm, name: ARMS[arm]
+        return table, lambda arm, name: ARMS[arm].columns
     quality = corpus.table["quality"].to_numpy()
     bounds = {name: (0.0, 0.0) for name in kept}
     if crf_norm == "minmax":
@@ -243,7 +238,8 @@ def _quality_columns(
     place = {pair: table.shape[1] + k for k, pair in enumerate(distinct)}
 
     def columns(arm: str, name: str) -> tuple[int, ...]:
-        return ARMS[arm] if arm == "v1" else (*ARMS[arm][:-1], place[bounds[name]])
+        own = ARMS[arm].columns
+        return own if ARMS[arm].blind else (*own[:-1], place[bounds[name]])
 
     return np.column_stack([table, *extra]), columns
 
@@ -479,4 +475,4 @@ def joined(networks: Mapping[str, Trained], corpus: Corpus) -> ShippedRegressor:
     from fr_lib.train import ShippedRegressor
 
     mask = torch.from_numpy(trained_mask(corpus.rows_per_slot()))
-    return ShippedRegressor(networks["v1"].model, networks[SHIPPED_ARM].model, mask).eval()
+    return ShippedRegressor(networks[BLIND_ARM].model, networks[SHIPPED_ARM].model, mask).eval()

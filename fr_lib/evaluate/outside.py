@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
+from fr_lib.arms import ARMS
 from fr_lib.corpus import (
     Corpus,
     Log,
@@ -28,7 +29,7 @@ from fr_lib.corpus import (
     vmaf_from_features,
 )
 from fr_lib.errors import InputError, say
-from fr_lib.evaluate.loso import ARMS, Progress, input_rows, refit
+from fr_lib.evaluate.loso import Progress, input_rows, refit
 from fr_lib.files import sha256_of
 from fr_lib.runs import project_path
 from fr_lib.schema import ADAPTERS, CANONICAL_6, VMAF_RANGE
@@ -90,7 +91,7 @@ class Answer:
 
 def answers(arm: str, encoders: Sequence[str]) -> list[Answer]:
     """Return how an arm is asked: once if it is blind, else as every encoder at ``QUALITIES``."""
-    if arm == "v1":
+    if ARMS[arm].blind:
         return [Answer()]
     return [Answer(encoder, quality) for encoder in encoders for quality in QUALITIES]
 
@@ -380,7 +381,7 @@ def shipped_report(
     arms: dict[str, Any] = {}
     for arm, net in networks.items():
         arms[arm] = {"stress": stress_report(net, answers(arm, encoders), stress, domain)}
-        arms[arm]["swap"] = swap_report(net, corpus, encoders) if arm != "v1" else None
+        arms[arm]["swap"] = None if ARMS[arm].blind else swap_report(net, corpus, encoders)
     return {"arms": arms, "domain": domain, "qualities": list(QUALITIES)}
 
 

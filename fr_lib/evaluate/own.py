@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from fr_lib.arms import SHIPPED_ARM
 from fr_lib.evaluate.clauses import (
     FAIL,
     MEAN_PLCC,
@@ -32,7 +33,10 @@ OURS, BEYOND = "docs/adr/0010", "docs/adr/0009"
 
 
 def own_clauses(
-    audit: Mapping[str, Any], loso: Mapping[str, Any], outside: Mapping[str, Any], arm: str = "v3"
+    audit: Mapping[str, Any],
+    loso: Mapping[str, Any],
+    outside: Mapping[str, Any],
+    arm: str = SHIPPED_ARM,
 ) -> list[Clause]:
     """Judge a run by what LOSO's correlations cannot see.
 

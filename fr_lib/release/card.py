@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from fr_lib.arms import SHIPPED_ARM
 from fr_lib.errors import ArtefactError, say
 from fr_lib.files import ROOT
 from fr_lib.schema import (
@@ -114,7 +115,7 @@ def _training(
 ) -> dict[str, Any]:
     from fr_lib.evaluate import MEAN_PLCC  # brings pandas, which a consumer does not need
 
-    arm = loso["arms"]["v3"]
+    arm = loso["arms"][SHIPPED_ARM]
     names = ("mean_plcc", "std_plcc", "min_plcc", "max_plcc", "mean_srocc", "mean_rmse")
     return {
         "dataset": dataset,
@@ -161,7 +162,7 @@ def sidecar(
     feature_mean, feature_std : (6,) sequences of float
         Of the rows of the shipped fit, raw libvmaf units, order ``CANONICAL_6``.
     loso, gate : mapping
-        Contents of ``loso.json`` (arm "v3" is used) and ``gate.json``.
+        Contents of ``loso.json`` (the arm that ships is used) and ``gate.json``.
     corpus_name, corpus_sha256 : str
         File name without folders, and the sha256 of its bytes.
     n_rows : int

@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from fr_lib.evaluate import SHIPPED_ARM, joined
+from fr_lib.arms import SHIPPED_ARM
+from fr_lib.evaluate import joined
 from fr_lib.files import ROOT, write_json
 from fr_lib.release.card import sidecar
 from fr_lib.release.checks import verify

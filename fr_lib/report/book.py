@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from fr_lib.arms import ARMS, BLIND_ARM, SHIPPED_ARM
 from fr_lib.errors import ArtefactError, say
 from fr_lib.files import ROOT, read_json
 from fr_lib.report.tables import shipped_first, worst_of_domain
@@ -64,6 +65,9 @@ def page_values(run: RunDir) -> dict[str, Any]:
         "ablation": find(run, "ablation"),
         "seeds": seed_figures(find(run, "seeds")),
         "published": read_json(PUBLISHED, made_by="a checkout of the project"),
+        "arms": ARMS,
+        "aware": SHIPPED_ARM,
+        "blind": BLIND_ARM,
         "adapters": ADAPTERS,
         "features": CANONICAL_6,
         "vocab_v2": ENCODER_VOCAB_V2,
@@ -75,7 +79,7 @@ def page_values(run: RunDir) -> dict[str, Any]:
     }
 
 
-def _elsewhere(beyond: Mapping[str, Any] | None, arm: str = "v3") -> dict[str, Any] | None:
+def _elsewhere(beyond: Mapping[str, Any] | None, arm: str = SHIPPED_ARM) -> dict[str, Any] | None:
     """Return, per recipe, an arm's errors outside the corpus in VMAF points, what ships first."""
     if beyond is None:
         return None
@@ -118,16 +122,16 @@ def clip_figures(made: Mapping[str, Any] | None) -> dict[str, Any] | None:
 
 
 def seed_figures(found: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """Return, per arm, mean and spread over seeds of mean PLCC and mean RMSE; and v3 against v1.
+    """Return, per arm, mean and spread over seeds of mean PLCC and mean RMSE; and the block's lift.
 
-    ``lift`` holds, per metric, the mean over seeds of v3 minus v1, the lowest and the highest seed,
-    and in how many seeds v3 was better.
+    ``lift`` holds, per metric, the mean over seeds of the shipped arm minus the blind one, the
+    lowest and the highest seed, and in how many seeds the shipped one was better.
     """
     if found is None:
         return None
     folds = pd.DataFrame(found["folds"])
     means = folds.groupby(["arm", "seed"])[["plcc", "rmse"]].mean()
-    lift = means.loc["v3"] - means.loc["v1"]
+    lift = means.loc[SHIPPED_ARM] - means.loc[BLIND_ARM]
     return {
         "count": int(folds["seed"].nunique()),
         "arms": {

@@ -9,16 +9,12 @@ from typing import Any
 import pandas as pd
 from pandas.io.formats.style import Styler
 
+from fr_lib.arms import ARMS, BLIND_ARM, SHIPPED_ARM
 from fr_lib.runs import plain
-from fr_lib.schema import CANONICAL_6, NEWEST_VOCAB
+from fr_lib.schema import CANONICAL_6
 
 TEACHER_COLUMNS = ["src", "encoder", "preset", "quality", "n_rows", "max_abs_difference"]
 TWIN_COLUMNS = ["a", "b", "signs", "equal_rows", "common_rows"]
-ARM_NAMES = {
-    "v1": "v1: six features",
-    "v2": "v2: + 12-slot block",
-    "v3": f"v3: + {len(NEWEST_VOCAB)}-slot block",
-}
 
 
 def text(value: float | None, form: str) -> str:
@@ -46,7 +42,7 @@ def arms_table(loso: Mapping[str, Any]) -> pd.DataFrame:
         figures, intervals = facts["summary"], facts["intervals"]
         rows.append(
             {
-                "arm": ARM_NAMES[arm],
+                "arm": ARMS[arm].label,
                 "mean PLCC": text(figures["mean_plcc"], ".6f"),
                 "95 % interval": _interval(intervals["plcc"], ".5f"),
                 "worst PLCC": text(figures["min_plcc"], ".5f"),
@@ -116,13 +112,17 @@ def parity_table(parity: Mapping[str, Any]) -> pd.DataFrame:
     )
 
 
+def _answering(arm: str) -> str:
+    return f"{arm}, {ARMS[arm].sight}"
+
+
 def slots_table(card: Mapping[str, Any]) -> pd.DataFrame:
     """Return training rows per slot and which network answers for it."""
     return pd.DataFrame(
         {
             "slot": slot,
             "training rows": f"{rows:,}",
-            "answered by": "v3, codec-aware" if rows else "v1, codec-blind",
+            "answered by": _answering(SHIPPED_ARM if rows else BLIND_ARM),
         }
         for slot, rows in card["trained_slots"].items()
     )
@@ -249,7 +249,7 @@ def outside_table(facts: Mapping[str, Any]) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "recipe": name,
-            "arm": ARM_NAMES[arm],
+            "arm": ARMS[arm].label,
             "RMSE": text(report["stress"]["rmse"], ".3f"),
             "median cell": text(report["stress"]["median_cell"], ".3f"),
             "worst cell": text(report["stress"]["worst_cell"]["rmse"], ".2f"),
@@ -261,7 +261,7 @@ def outside_table(facts: Mapping[str, Any]) -> pd.DataFrame:
 
 
 def outside_slots_table(facts: Mapping[str, Any]) -> pd.DataFrame:
-    """Return RMSE and bias on the stress set per answer of the shipped recipe's v1 and v3."""
+    """Return RMSE and bias on the stress set per answer of the shipped recipe's arms that ship."""
     return pd.DataFrame(
         {
             "asked as": row["answer"],
@@ -269,7 +269,7 @@ def outside_slots_table(facts: Mapping[str, Any]) -> pd.DataFrame:
             "bias": text(row["bias"], "+.3f"),
         }
         for _, arm, report in _reports(facts, [facts["shipped"]])
-        if arm in ("v1", "v3")
+        if arm in (BLIND_ARM, SHIPPED_ARM)
         for row in report["stress"]["by_answer"]
     )
 
@@ -279,7 +279,7 @@ def swap_table(facts: Mapping[str, Any]) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "recipe": name,
-            "arm": ARM_NAMES[arm],
+            "arm": ARMS[arm].label,
             "rows x blocks": f"{report['swap']['rows']:,} x {report['swap']['blocks']}",
             "mean": text(report["swap"]["mean"], ".4f"),
             "p99": text(report["swap"]["p99"], ".3f"),
@@ -337,7 +337,7 @@ def domain_table(facts: Mapping[str, Any]) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "recipe": name,
-            "arm": ARM_NAMES[arm],
+            "arm": ARMS[arm].label,
             "frames outside": text(report["stress"]["domain"]["share_outside"], ".1%"),
             "RMSE inside": text(report["stress"]["domain"]["rmse_inside"], ".3f"),
             "RMSE outside": text(report["stress"]["domain"]["rmse_outside"], ".3f"),
@@ -346,7 +346,8 @@ def domain_table(facts: Mapping[str, Any]) -> pd.DataFrame:
     )
 
 
-LOG_COLUMNS = ["log", "frames", "VMAF", "outside", "v1", "v3", "adr0319 v3"]
+LOG_COLUMNS = ["log", "frames", "VMAF", "outside", BLIND_ARM, SHIPPED_ARM]
+LOG_COLUMNS += [f"adr0319 {SHIPPED_ARM}"]
 
 
 def logs_table(facts: Mapping[str, Any]) -> pd.DataFrame:
@@ -360,9 +361,9 @@ def logs_table(facts: Mapping[str, Any]) -> pd.DataFrame:
             f"{log['frames']:,}",
             text(log["vmaf"], ".2f"),
             text(log["share_outside"], ".0%"),
-            text(log["rmse"]["v1"], ".3f"),
-            text(log["rmse"]["v3"], ".3f"),
-            text(other["rmse"]["v3"], ".2f"),
+            text(log["rmse"][BLIND_ARM], ".3f"),
+            text(log["rmse"][SHIPPED_ARM], ".3f"),
+            text(other["rmse"][SHIPPED_ARM], ".2f"),
         )
         for log, other in zip(shipped, adr, strict=True)
     ]
@@ -374,7 +375,8 @@ def logs_sentence(facts: Mapping[str, Any]) -> str:
     logs = facts["recipes"][facts["shipped"]]["logs"]
     if not logs:
         return "No logs were given when this was measured."
-    errors = [log["rmse"]["v3"] for log in logs if log["rmse"]["v3"] is not None]
+    errors = [log["rmse"][SHIPPED_ARM] for log in logs]
+    errors = [error for error in errors if error is not None]
     if not errors:
         return "No answer of the network that ships is finite."
     return (

@@ -15,9 +15,9 @@ from matplotlib.ticker import (
     MultipleLocator,
 )
 
+from fr_lib.arms import ARMS, SHIPPED_ARM
 from fr_lib.errors import InputError, say
 from fr_lib.evaluate import LIFT_FLOOR
-from fr_lib.report.tables import ARM_NAMES
 from fr_lib.schema import encoder_index
 
 if TYPE_CHECKING:
@@ -30,7 +30,6 @@ from fr_lib.report.plots.style import (
     _FAINT,
     _INK,
     _LEAST_LOSS,
-    ARM_STYLE,
     MAX_PANELS,
     SMALL,
     WIDTH_IN,
@@ -233,9 +232,7 @@ def plot_per_source(
         edge.
     """
     # evaluate brings torch, which a notebook without a network need not wait for.
-    from fr_lib.evaluate import SHIPPED_ARM
-
-    arms = [arm for arm in ARM_STYLE if (folds["arm"] == arm).any()]
+    arms = [arm for arm in ARMS if (folds["arm"] == arm).any()]
     values = pd.DataFrame({arm: _of_arm(folds, arm).set_index("held_out")[metric] for arm in arms})
     correlation = metric in _CORRELATIONS
     # From here on, more is worse.
@@ -244,10 +241,10 @@ def plot_per_source(
     loss = loss.sort_values(leading, ascending=False, na_position="first")
     worse_edge = 0.0 if correlation else 1.0
     for arm, shift in zip(arms, np.linspace(-0.2, 0.2, len(arms) + 2)[1:-1], strict=True):
-        colour, marker = ARM_STYLE[arm]
+        colour, marker = ARMS[arm].colour, ARMS[arm].marker
         at = np.arange(len(loss)) + shift
         style = {"color": colour, "linestyle": "none", "zorder": 3}
-        ax.plot(loss[arm], at, marker=marker, markersize=5, label=ARM_NAMES[arm], **style)
+        ax.plot(loss[arm], at, marker=marker, markersize=5, label=ARMS[arm].label, **style)
         _mark_not_finite(ax, at[loss[arm].isna()], worse_edge, colour)
     _write_not_finite(ax, np.flatnonzero(loss.isna().any(axis=1)), worse_edge)
     if limit is not None:
@@ -332,7 +329,7 @@ def plot_lift(difference: Mapping[str, Any], *, ax: Axes) -> Axes:
     names = [*_short(list(per_source.index)), "mean, 95 % interval"]
     values = np.array([*per_source, _or_nan(difference["mean"])])
     rows = np.arange(len(names))
-    colour, marker = ARM_STYLE[arm]
+    colour, marker = ARMS[arm].colour, ARMS[arm].marker
     ax.axvline(0, color=_INK, linewidth=0.8)
     ax.plot(values[:-1], rows[:-1], "o", color=colour, markersize=4.5)
     ends = [_or_nan(difference["low"]), _or_nan(difference["high"])]

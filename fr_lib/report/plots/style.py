@@ -46,12 +46,6 @@ PALETTE: Mapping[str, tuple[str, str]] = {
     "h264_videotoolbox": ("#004488", "P"),
     "hevc_videotoolbox": ("#993404", "P"),
 }
-# Of the three, the arm that ships is the darkest.
-ARM_STYLE: Mapping[str, tuple[str, str]] = {
-    "v1": ("#888888", "o"),
-    "v2": ("#DDAA33", "s"),
-    "v3": ("#004488", "D"),
-}
 _INK = "#333333"
 _ALERT = "#BB5566"
 _GRID = "#DDDDDD"
