@@ -18,8 +18,8 @@ from fr_lib.corpus import (
     vmaf_from_features,
     write_table,
 )
-from fr_lib.errors import GateFailed
-from fr_lib.evaluate.clauses import FAIL, NOT_MEASURED, PASS, Clause
+from fr_lib.errors import NOT_MEASURED, GateFailed
+from fr_lib.evaluate.clauses import FAIL, PASS, Clause
 from fr_lib.evaluate.gate import (
     adr_clauses,
     adr_statement,

@@ -10,12 +10,12 @@ from typing import Any
 import pandas as pd
 
 from fr_lib.arms import BLIND_ARM, SHIPPED_ARM
-from fr_lib.errors import GateFailed, InputError, counted, say
+from fr_lib.errors import NOT_MEASURED, GateFailed, InputError, counted, say
 from fr_lib.evaluate.clauses import (
     FAIL,
     MEAN_PLCC,
     MIN_SOURCES,
-    NOT_MEASURED,
+    RETRAIN_PENDING,
     WORST_PLCC,
     Clause,
     _at_least,
@@ -179,6 +179,7 @@ def _lift_clause(own: pd.DataFrame, blind: pd.DataFrame, encoders: Sequence[str]
             limit,
             None,
             NOT_MEASURED,
+            RETRAIN_PENDING,
             False,
             f"not measurable: {found} ({', '.join(families)}), {MIN_FAMILIES} needed; {room}",
             source,
@@ -213,7 +214,7 @@ def _seed_clause(own: pd.DataFrame) -> Clause:
 
 def passed(clauses: Sequence[Clause]) -> bool:
     """Return whether no blocking clause failed."""
-    return not any(c.blocks and c.status == FAIL for c in clauses)
+    return not failed_clauses({"clauses": [asdict(c) for c in clauses]})
 
 
 def adr_clauses(loso: Mapping[str, Any], encoders: Sequence[str]) -> list[Clause]:
@@ -259,9 +260,9 @@ def reference_table(name: str) -> Mapping[str, Mapping[str, float]] | None:
     return tables[name]
 
 
-def failed_clauses(gate: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Return the blocking clauses of a ``gate.json`` that failed."""
-    return [c for c in gate["clauses"] if c["blocks"] and c["status"] == FAIL]
+def failed_clauses(gate: Mapping[str, Any], judged: str = "clauses") -> list[Mapping[str, Any]]:
+    """Return the blocking clauses of a ``gate.json`` that failed; `judged`: or "adr_clauses"."""
+    return [c for c in gate[judged] if c["blocks"] and c["status"] == FAIL]
 
 
 def statement(gate: Mapping[str, Any]) -> str:
@@ -269,15 +270,15 @@ def statement(gate: Mapping[str, Any]) -> str:
     if gate["gate_passed"]:
         return "The gate passed: no blocking clause failed."
     names = ", ".join(c["name"] for c in failed_clauses(gate))
-    return f"The gate failed ({names}). The model does not ship; v3 retrain pending."
+    return f"The gate failed ({names}). The model does not ship; {RETRAIN_PENDING}."
 
 
 def adr_statement(gate: Mapping[str, Any]) -> str:
     """Return the verdict on ADR-0319's recipe as one sentence."""
     if gate["adr_gate_passed"]:
         return "it passes; no blocking clause failed."
-    failed = [c["name"] for c in gate["adr_clauses"] if c["blocks"] and c["status"] == FAIL]
-    return f"it fails ({', '.join(failed)})."
+    failed = failed_clauses(gate, "adr_clauses")
+    return f"it fails ({', '.join(c['name'] for c in failed)})."
 
 
 def require_pass(gate: Mapping[str, Any], stop: bool = True) -> None:
@@ -289,4 +290,4 @@ def require_pass(gate: Mapping[str, Any], stop: bool = True) -> None:
     if failed and stop:
         found = "; ".join(f"{c['name']} is {c['value']} ({c['reason']})" for c in failed)
         allowed = "; ".join(f"{c['name']} {c['limit']}" for c in failed)
-        raise GateFailed(say("gate", found, allowed, "the model does not ship: v3 retrain pending"))
+        raise GateFailed(say("gate", found, allowed, f"the model does not ship: {RETRAIN_PENDING}"))

@@ -11,6 +11,7 @@ from typing import Any
 
 from fr_lib.arms import SHIPPED_ARM
 from fr_lib.errors import ArtefactError, say
+from fr_lib.evaluate import RETRAIN_PENDING
 from fr_lib.files import ROOT
 from fr_lib.schema import (
     CANONICAL_6,
@@ -25,7 +26,6 @@ from fr_lib.schema import (
 SCHEMA = "registry.schema.json"
 SIDECAR_SCHEMA = "sidecar.schema.json"
 FORMULA_SCHEMA = "formula.schema.json"
-RETRAIN_PENDING = "v3 retrain pending"
 LICENSE = "BSD-2-Clause-Patent"
 MAX_NOTES = 512
 FOLD_METRICS = ("plcc", "srocc", "rmse")
@@ -96,9 +96,11 @@ def _metric(value: Any) -> float | None:
 
 
 def _notes(gate: Mapping[str, Any], slots: Mapping[str, int], synthetic: bool) -> str:
+    from fr_lib.evaluate import failed_clauses  # brings pandas, which a consumer does not need
+
     parts = []
     if not gate["gate_passed"]:
-        failed = [c["name"] for c in gate["clauses"] if c["blocks"] and c["status"] == "fail"]
+        failed = [c["name"] for c in failed_clauses(gate)]
         parts.append(f"{RETRAIN_PENDING}: the ship gate failed ({', '.join(failed)}).")
     if synthetic:
         parts.append("Smoke run on synthetic rows, not for scoring.")

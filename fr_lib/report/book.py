@@ -6,7 +6,6 @@ JSON files and nothing else, so no number in them is typed; a name that no file 
 
 from __future__ import annotations
 
-import math
 import re
 import shutil
 import subprocess
@@ -20,7 +19,8 @@ import numpy as np
 import pandas as pd
 
 from fr_lib.arms import ARMS, BLIND_ARM, SHIPPED_ARM
-from fr_lib.errors import ArtefactError, say
+from fr_lib.errors import ArtefactError, say, text
+from fr_lib.evaluate import RETRAIN_PENDING, failed_clauses
 from fr_lib.files import ROOT, read_json
 from fr_lib.report.tables import shipped_first, worst_of_domain
 from fr_lib.runs import RunDir, find
@@ -37,9 +37,7 @@ def number(value: float | None, digits: int = 3) -> str:
     >>> number(0.12345, 2), number(None)
     ('0.12', 'not measured')
     """
-    if value is None or not math.isfinite(value):
-        return "not measured"
-    return f"{value:.{digits}f}"
+    return text(value, f".{digits}f")
 
 
 def thousands(value: float) -> str:
@@ -65,6 +63,8 @@ def page_values(run: RunDir) -> dict[str, Any]:
         "ablation": find(run, "ablation"),
         "seeds": seed_figures(find(run, "seeds")),
         "published": read_json(PUBLISHED, made_by="a checkout of the project"),
+        "failed": failed_clauses(run.read("gate.json")),
+        "retrain_pending": RETRAIN_PENDING,
         "arms": ARMS,
         "aware": SHIPPED_ARM,
         "blind": BLIND_ARM,
@@ -154,15 +154,15 @@ def seed_figures(found: Mapping[str, Any] | None) -> dict[str, Any] | None:
     }
 
 
-def render_page(text: str, values: Mapping[str, Any]) -> str:
+def render_page(page: str, values: Mapping[str, Any]) -> str:
     """Fill a page; jinja2.UndefinedError if it names what no file has."""
     import jinja2
 
     environment = jinja2.Environment(
         undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False
     )
-    environment.filters |= {"number": number, "thousands": thousands}
-    return environment.from_string(text).render(values)
+    environment.filters |= {"number": number, "thousands": thousands, "text": text}
+    return environment.from_string(page).render(values)
 
 
 def stage_book(run: RunDir, missing: Mapping[str, str]) -> Path:

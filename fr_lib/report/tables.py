@@ -10,16 +10,11 @@ import pandas as pd
 from pandas.io.formats.style import Styler
 
 from fr_lib.arms import ARMS, BLIND_ARM, SHIPPED_ARM
-from fr_lib.runs import plain
+from fr_lib.errors import NOT_MEASURED, text
 from fr_lib.schema import CANONICAL_6
 
 TEACHER_COLUMNS = ["src", "encoder", "preset", "quality", "n_rows", "max_abs_difference"]
 TWIN_COLUMNS = ["a", "b", "signs", "equal_rows", "common_rows"]
-
-
-def text(value: float | None, form: str) -> str:
-    """Return a figure in a format such as ``.3f``, or "not measured" where there is none."""
-    return "not measured" if value is None else format(value, form)
 
 
 def show(table: pd.DataFrame) -> Styler:
@@ -27,12 +22,12 @@ def show(table: pd.DataFrame) -> Styler:
     if table.empty:
         table = pd.DataFrame([["none", *[""] * (len(table.columns) - 1)]], columns=table.columns)
     figures = dict.fromkeys(table.select_dtypes("float").columns, "{:.6g}")
-    return table.style.hide(axis="index").format(figures, na_rep="not measured")
+    return table.style.hide(axis="index").format(figures, na_rep=NOT_MEASURED)
 
 
 def _interval(pair: tuple[float | None, float | None], form: str) -> str:
     low, high = pair
-    return "not measured" if low is None else f"{low:{form}} to {high:{form}}"
+    return NOT_MEASURED if low is None else f"{low:{form}} to {high:{form}}"
 
 
 def arms_table(loso: Mapping[str, Any]) -> pd.DataFrame:
@@ -164,7 +159,7 @@ def frames_table(frames: pd.DataFrame) -> pd.DataFrame:
     shown = frames.rename(columns={"frame_index": "frame"}).copy()
     for column in shown.select_dtypes("number").columns:
         digits = 0 if column == "frame" else 3
-        shown[column] = [text(plain(value), f".{digits}f") for value in shown[column]]
+        shown[column] = [text(value, f".{digits}f") for value in shown[column]]
     return shown
 
 

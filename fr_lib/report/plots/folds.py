@@ -16,7 +16,7 @@ from matplotlib.ticker import (
 )
 
 from fr_lib.arms import ARMS, SHIPPED_ARM
-from fr_lib.errors import InputError, say
+from fr_lib.errors import NOT_FINITE, InputError, say, text
 from fr_lib.evaluate import LIFT_FLOOR
 from fr_lib.schema import encoder_index
 
@@ -136,8 +136,7 @@ def _held_out(oof: pd.DataFrame, name: str) -> pd.DataFrame:
 
 
 def _fold_note(fold: Any) -> str:
-    plcc = f"{fold.plcc:.5f}" if math.isfinite(fold.plcc) else "not finite"
-    rmse = f"{fold.rmse:.3f}" if math.isfinite(fold.rmse) else "not finite"
+    plcc, rmse = text(fold.plcc, ".5f", NOT_FINITE), text(fold.rmse, ".3f", NOT_FINITE)
     return f"PLCC {plcc}\nRMSE {rmse}"
 
 
@@ -281,7 +280,7 @@ def _write_not_finite(ax: Axes, rows: np.ndarray, edge: float) -> None:
         ax.text(
             abs(edge - 0.03),
             row,
-            "not finite",
+            NOT_FINITE,
             transform=ax.get_yaxis_transform(),
             ha="left" if edge == 0 else "right",
             va="center",
@@ -372,7 +371,7 @@ def _write_margin(ax: Axes, values: np.ndarray, form: str) -> None:
         ax.text(
             1.025,
             row,
-            format(values[row], form) if math.isfinite(values[row]) else "not finite",
+            text(values[row], form, NOT_FINITE),
             transform=ax.get_yaxis_transform(),
             va="center",
             fontsize=SMALL,

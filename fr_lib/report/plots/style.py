@@ -11,6 +11,7 @@ import pandas as pd
 from matplotlib import colormaps
 from matplotlib.colors import Colormap, ListedColormap, Normalize
 
+from fr_lib.errors import NOT_FINITE
 from fr_lib.schema import encoder_index
 
 if TYPE_CHECKING:
@@ -191,7 +192,7 @@ def _scatter(ax: Axes, rows: pd.DataFrame, y: np.ndarray) -> None:
         )
     missing = int((~np.isfinite(y)).sum())
     if missing:
-        words = f"{missing:,} of {len(y):,} not finite"
+        words = f"{missing:,} of {len(y):,} {NOT_FINITE}"
         ax.text(0.03, 0.97, words, transform=ax.transAxes, va="top", fontsize=SMALL, color=_ALERT)
 
 
