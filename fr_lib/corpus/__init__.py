@@ -11,7 +11,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "domain": ["domain_of", "outside_domain"],
-        "audit": ["TEACHER_TOLERANCE", "audit_corpus", "find_provenance"],
+        "audit": ["MIN_FAMILIES", "TEACHER_TOLERANCE", "audit_corpus", "find_provenance"],
         "load": ["Corpus", "load_corpus"],
         "rows": ["SUFFIXES", "read_table", "write_table"],
         "logs": ["Log", "MOST", "read_log"],

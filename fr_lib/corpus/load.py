@@ -107,6 +107,15 @@ class Corpus:
         counts = self.table["encoder"].value_counts()
         return {name: int(counts.get(name, 0)) for name in NEWEST_VOCAB}
 
+    def encoders(self) -> list[str]:
+        """Return the encoders with rows, vocabulary order."""
+        return [name for name, rows in self.rows_per_slot().items() if rows]
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether any row says that it is made up."""
+        return bool(made_up(self.table).any())
+
     def coverage(self) -> pd.DataFrame:
         """Return row counts: one row per source (sorted), one column per slot, int64."""
         counts = pd.crosstab(self.table["src"], self.table["encoder"])
@@ -439,8 +448,14 @@ def _none_left(dropped: list[dict[str, Any]]) -> str:
     return say("rows", f"none left ({found})", "at least one good row", "mend the corpus's maker")
 
 
+def made_up(table: pd.DataFrame) -> pd.Series:
+    """Return which rows say that no encoder made them: (N,) bool."""
+    stamp = table.get("synthetic", pd.Series(False, index=table.index))
+    return stamp.eq(True).fillna(False).astype(bool)
+
+
 def _note_synthetic(table: pd.DataFrame, notes: list[str]) -> None:
-    count = int((table["synthetic"] == True).sum()) if "synthetic" in table else 0  # noqa: E712
+    count = int(made_up(table).sum())
     if count:
         notes.append(f"Synthetic, not the work of any real encoder: {counted(count, 'row')}.")
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from fr_lib.errors import ArtefactError, InputError, say
-from fr_lib.schema import CANONICAL_6
+from fr_lib.schema import CANONICAL_6, FIXED_POINT
 
 # The wheel that ships libvmaf's model files as plain JSON; only its data is used.
 MODEL_PACKAGE = "ffmpeg_quality_metrics"
@@ -75,7 +75,7 @@ def _support_vectors(lines: list[str], n_features: int) -> tuple[np.ndarray, np.
 
 def _canonical_order(feature_names: list[str]) -> list[int]:
     """Return where each of ``CANONICAL_6`` stands in the model's own feature list."""
-    short = [name.removeprefix("VMAF_integer_feature_").removesuffix("_score")
+    short = [name.removeprefix(f"VMAF_{FIXED_POINT}feature_").removesuffix("_score")
              for name in feature_names]  # fmt: skip
     return [short.index(name) for name in CANONICAL_6]
 

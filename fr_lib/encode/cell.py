@@ -11,9 +11,9 @@ from pathlib import Path
 from fr_lib.encode.clips import Raster, Source, check_alignment, decode_y4m
 from fr_lib.encode.ffmpeg import CONTAINER, _threads, ffmpeg_version, run_ffmpeg
 from fr_lib.errors import EncodeError, say
-from fr_lib.schema import CANONICAL_6, TEACHER, adapter
+from fr_lib.schema import CANONICAL_6, FIXED_POINT, TEACHER, adapter
 
-LIBVMAF_NAMES = {name: f"integer_{name}" for name in CANONICAL_6}
+LIBVMAF_NAMES = {name: f"{FIXED_POINT}{name}" for name in CANONICAL_6}
 # libvvenc 1.15.0-dev at times ends with success and an empty file; the next try is whole.
 ATTEMPTS = 24
 

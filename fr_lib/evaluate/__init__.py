@@ -31,6 +31,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "worst_frames",
         ],
         "outside": ["measure_outside", "shipped_report"],
-        "transfer": ["run_transfer"],
+        "transfer": ["LEAVE_ONE_OUT", "ONE_CODEC", "run_transfer"],
     },
 )

@@ -13,7 +13,7 @@ from fr_lib.arms import SHIPPED_ARM
 from fr_lib.corpus import Corpus, vmaf_from_features
 from fr_lib.evaluate.loso import Progress, bootstrap_interval, metrics, run_loso, summary
 from fr_lib.evaluate.rivals import formula, leave_one_out, linear, mean_of_rows
-from fr_lib.schema import CANONICAL_6
+from fr_lib.schema import BY_63, CANONICAL_6, CONSTANT, MINMAX
 from fr_lib.train import Recipe, beside
 
 # Changes against the default, one at a time.
@@ -27,7 +27,6 @@ CHOICES: Mapping[str, tuple[Mapping[str, Any], ...]] = {
     "epochs": ({"epochs": 20}, {"epochs": 150}),
     "learning rate": ({"schedule": "constant"}, {"lr": 2e-3}),
 }
-CRF_NORMS = ("minmax", "constant")
 
 
 def label(change: Mapping[str, Any]) -> str:
@@ -62,16 +61,16 @@ def run_ablation(
     """
     from fr_lib.train import keep_processes
 
-    runs = [("default", "as it ships", recipe, "div63")]
+    runs = [("default", "as it ships", recipe, BY_63)]
     runs += [
-        (choice, label(change), replace(recipe, **change), "div63")
+        (choice, label(change), replace(recipe, **change), BY_63)
         for choice, changes in CHOICES.items()
         for change in changes
     ]
-    runs += [("quality normalisation", f"crf {norm}", recipe, norm) for norm in CRF_NORMS]
+    runs += [("quality normalisation", f"crf {norm}", recipe, norm) for norm in (MINMAX, CONSTANT)]
     runs += [
-        ("adr0319", "real rows alone, as ADR-0319 has it", beside("adr0319", recipe), "div63"),
-        ("reference", "the same with dropout, as its code", beside("reference", recipe), "div63"),
+        ("adr0319", "real rows alone, as ADR-0319 has it", beside("adr0319", recipe), BY_63),
+        ("reference", "the same with dropout, as its code", beside("reference", recipe), BY_63),
     ]
     rows = []
     with keep_processes():

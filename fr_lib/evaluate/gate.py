@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from fr_lib.arms import BLIND_ARM, SHIPPED_ARM
+from fr_lib.corpus import MIN_FAMILIES
 from fr_lib.errors import NOT_MEASURED, GateFailed, InputError, counted, say
 from fr_lib.evaluate.clauses import (
     FAIL,
@@ -23,12 +24,11 @@ from fr_lib.evaluate.clauses import (
     _finite,
     _limit,
 )
-from fr_lib.schema import ADAPTERS
+from fr_lib.schema import codec_families
 
 RMSE_RATIO = 1.5
 LIFT_FLOOR = 0.005
 LIFT_CLAUSE = f"multi-codec lift over {BLIND_ARM}"
-MIN_FAMILIES = 3
 SEED_SPREAD = 0.005
 # v2's published per-source PLCC and RMSE (Research-0078): a reference table that a run can ask
 # for when its sources are those clips. A clip that only shares a name must not be held against it.
@@ -165,7 +165,7 @@ def _reference_clause(
 
 
 def _lift_clause(own: pd.DataFrame, blind: pd.DataFrame, encoders: Sequence[str]) -> Clause:
-    families = sorted({ADAPTERS[e].standard for e in encoders})
+    families = codec_families(encoders)
     found = counted(len(families), "codec family", "codec families")
     baseline = float(blind["plcc"].to_numpy().mean()) if len(blind) else math.nan
     headroom = 1.0 - baseline

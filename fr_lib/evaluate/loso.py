@@ -19,13 +19,17 @@ from fr_lib.corpus import Corpus
 from fr_lib.errors import InputError, say
 from fr_lib.evaluate.rivals import rival
 from fr_lib.schema import (
+    BY_63,
     CANONICAL_6,
     ENCODER_VOCAB_V2,
+    MINMAX,
     NEWEST_VOCAB,
+    VMAF_BIN,
     VMAF_RANGE,
     BlockNorm,
     codec_block,
     trained_mask,
+    vmaf_bins,
 )
 from fr_lib.train import DEFAULT_RECIPE, Recipe, beside, recipe_for
 
@@ -134,7 +138,7 @@ def run_loso(
     seeds: Sequence[int] = (0,),
     arms: Sequence[str] = tuple(ARMS),
     groups: np.ndarray | None = None,
-    crf_norm: str = "div63",
+    crf_norm: str = BY_63,
     device: str = "auto",
     progress: Progress | None = None,
     final: bool = False,
@@ -222,15 +226,15 @@ def _quality_columns(
     Folds whose training rows have the same bounds share one extra quality column.
     """
     table = input_table(corpus)
-    if crf_norm == "div63":
+    if crf_norm == BY_63:
         return table, lambda arm, name: ARMS[arm].columns
     quality = corpus.table["quality"].to_numpy()
     bounds = {name: (0.0, 0.0) for name in kept}
-    if crf_norm == "minmax":
+    if crf_norm == MINMAX:
         bounds = {n: (quality[rows].min(), quality[rows].max()) for n, rows in kept.items()}
     distinct = sorted(set(bounds.values()))
     extra = [
-        BlockNorm(crf_norm="minmax", crf_min=low, crf_max=high).crf(quality)
+        BlockNorm(crf_norm=MINMAX, crf_min=low, crf_max=high).crf(quality)
         if high > low
         else np.zeros(len(quality), dtype=np.float32)
         for low, high in distinct
@@ -299,7 +303,7 @@ def paired_difference(folds: pd.DataFrame, arm: str, baseline: str, column: str)
     }
 
 
-def calibration(oof: pd.DataFrame, arm: str = SHIPPED_ARM, width: int = 10) -> pd.DataFrame:
+def calibration(oof: pd.DataFrame, arm: str = SHIPPED_ARM, width: int = VMAF_BIN) -> pd.DataFrame:
     """Return rows, bias, RMSE and the 5 % and 95 % residual per range of VMAF.
 
     Parameters
@@ -311,7 +315,7 @@ def calibration(oof: pd.DataFrame, arm: str = SHIPPED_ARM, width: int = 10) -> p
         Of a range, VMAF points; the last one includes 100.
     """
     residual = oof[f"pred_{arm}"] - oof["vmaf"]
-    low = (oof["vmaf"].clip(upper=VMAF_RANGE[1] - 1e-9) // width * width).astype(int)
+    low = vmaf_bins(oof["vmaf"], width)
     grouped = residual.groupby(low)
     return pd.DataFrame(
         {

@@ -94,17 +94,13 @@ def run_transfer(
     pairs = _pairs(scored)
     ladders = _ladders(scored)
     return {
-        "encoders": _encoders(corpus),
+        "encoders": corpus.encoders(),
         "pairs": pairs,
         "headline": _headline(scored),
         "ladders": ladders,
         "largest_rise": largest_rise(ladders),
         "reference_recipe": beside("reference", recipe).as_dict(),
     }
-
-
-def _encoders(corpus: Corpus) -> list[str]:
-    return [e for e, rows in corpus.rows_per_slot().items() if rows]
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,7 +143,7 @@ def _folds(corpus: Corpus) -> list[_Fold]:
     sources, encoders = corpus.groups(), corpus.table["encoder"].to_numpy()
     folds = [
         _Fold(plan, source, np.isin(encoders, plan.trained_on) & (sources != source))
-        for plan in plans(_encoders(corpus))
+        for plan in plans(corpus.encoders())
         for source in corpus.sources()
     ]
     # A codec that one source alone has teaches nothing to the fold without that source.

@@ -94,7 +94,7 @@ def ship_model(run: RunDir) -> dict[str, Any]:
         recipe=recipe.as_dict()
         | {"seed": seed, "made_rows": made_count(len(corpus.table), recipe.made_per_row)},
         provenance=provenance(),
-        synthetic="synthetic" in corpus.table and bool(corpus.table["synthetic"].any()),
+        synthetic=corpus.synthetic,
     )
     write_json(folder / f"{MODEL_ID}.json", card)
     upsert_row(folder / REGISTRY, registry_row(card))

@@ -20,7 +20,7 @@ import pandas as pd
 
 from fr_lib.arms import ARMS, BLIND_ARM, SHIPPED_ARM
 from fr_lib.errors import ArtefactError, say, text
-from fr_lib.evaluate import RETRAIN_PENDING, failed_clauses
+from fr_lib.evaluate import LEAVE_ONE_OUT, ONE_CODEC, RETRAIN_PENDING, failed_clauses
 from fr_lib.files import ROOT, read_json
 from fr_lib.report.tables import shipped_first, worst_of_domain
 from fr_lib.runs import RunDir, find
@@ -65,6 +65,7 @@ def page_values(run: RunDir) -> dict[str, Any]:
         "published": read_json(PUBLISHED, made_by="a checkout of the project"),
         "failed": failed_clauses(run.read("gate.json")),
         "retrain_pending": RETRAIN_PENDING,
+        "schemes": {"left_out": LEAVE_ONE_OUT, "alone": ONE_CODEC},
         "arms": ARMS,
         "aware": SHIPPED_ARM,
         "blind": BLIND_ARM,

@@ -11,7 +11,8 @@ from pandas.io.formats.style import Styler
 
 from fr_lib.arms import ARMS, BLIND_ARM, SHIPPED_ARM
 from fr_lib.errors import NOT_MEASURED, text
-from fr_lib.schema import CANONICAL_6
+from fr_lib.evaluate import ONE_CODEC
+from fr_lib.schema import CANONICAL_6, VMAF_BIN
 
 TEACHER_COLUMNS = ["src", "encoder", "preset", "quality", "n_rows", "max_abs_difference"]
 TWIN_COLUMNS = ["a", "b", "signs", "equal_rows", "common_rows"]
@@ -144,7 +145,7 @@ def calibration_table(loso: Mapping[str, Any]) -> pd.DataFrame:
     """Return residuals per range of VMAF, in VMAF points."""
     return pd.DataFrame(
         {
-            "VMAF": f"{row['low']} to {row['low'] + 10}",
+            "VMAF": f"{row['low']} to {row['low'] + VMAF_BIN}",
             "rows": f"{row['rows']:,}",
             "bias": text(row["bias"], "+.3f"),
             "RMSE": text(row["rmse"], ".3f"),
@@ -182,7 +183,7 @@ def transfer_table(transfer: Mapping[str, Any]) -> pd.DataFrame:
 def transfer_matrix(transfer: Mapping[str, Any], answer: str, column: str) -> pd.DataFrame:
     """Return a figure for every codec trained on alone (rows) and scored (columns)."""
     pairs = pd.DataFrame(transfer["pairs"])
-    own = pairs[(pairs["scheme"] == "train on one codec") & (pairs["answer"] == answer)]
+    own = pairs[(pairs["scheme"] == ONE_CODEC) & (pairs["answer"] == answer)]
     matrix = own.pivot_table(index="trained_on", columns="scored_on", values=column)
     order = transfer["encoders"]
     return matrix.loc[order, order]

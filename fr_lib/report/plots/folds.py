@@ -18,14 +18,13 @@ from matplotlib.ticker import (
 from fr_lib.arms import ARMS, SHIPPED_ARM
 from fr_lib.errors import NOT_FINITE, InputError, say, text
 from fr_lib.evaluate import LIFT_FLOOR
-from fr_lib.schema import encoder_index
+from fr_lib.schema import VMAF_BIN, encoder_index
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 from fr_lib.report.plots.style import (
     _ALERT,
-    _BIN,
     _CORRELATIONS,
     _FAINT,
     _INK,
@@ -174,18 +173,18 @@ def plot_residuals(oof: pd.DataFrame, arm: str, *, ax: Axes) -> Axes:
     """
     residual = (oof[f"pred_{arm}"] - oof["vmaf"]).to_numpy(dtype=float)
     _scatter(ax, oof, residual)
-    edges = np.arange(0, 101, _BIN)
+    edges = np.arange(0, 101, VMAF_BIN)
     low, median, high = _per_bin(oof["vmaf"].to_numpy(), residual, len(edges) - 1)
     # White edges keep the lines legible on the points they lie on.
     halo = [withStroke(linewidth=3.5, foreground="white")]
     line = {"edges": edges, "baseline": None, "color": "black", "zorder": 4, "path_effects": halo}
-    ax.stairs(median, linewidth=1.8, label=f"median per {_BIN} points", **line)
+    ax.stairs(median, linewidth=1.8, label=f"median per {VMAF_BIN} points", **line)
     ax.stairs(high, linewidth=1.3, linestyle=(0, (4, 1.5)), label="5 % and 95 %", **line)
     ax.stairs(low, linewidth=1.3, linestyle=(0, (4, 1.5)), **line)
     ax.axhline(0, color=_INK, linewidth=0.8, zorder=1)
     _frame(ax, "VMAF (points)", f"residual of {arm}: predicted - VMAF\n(VMAF points)")
     ax.set_xlim(-2, 102)
-    ax.xaxis.set_major_locator(MultipleLocator(_BIN))
+    ax.xaxis.set_major_locator(MultipleLocator(VMAF_BIN))
     _legend(ax)
     _solid_markers(ax.get_legend())
     return ax
@@ -194,7 +193,7 @@ def plot_residuals(oof: pd.DataFrame, arm: str, *, ax: Axes) -> Axes:
 def _per_bin(vmaf: np.ndarray, residual: np.ndarray, bins: int) -> np.ndarray:
     """Return the 5, 50 and 95 % quantiles of the finite residuals per bin; NaN where none lies."""
     quantiles = np.full((3, bins), np.nan)
-    at = np.clip(vmaf // _BIN, 0, bins - 1)
+    at = np.clip(vmaf // VMAF_BIN, 0, bins - 1)
     for k in range(bins):
         own = residual[(at == k) & np.isfinite(residual)]
         if len(own):

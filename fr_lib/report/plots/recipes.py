@@ -17,6 +17,7 @@ from matplotlib.ticker import (
 
 from fr_lib.arms import ARMS, BLIND_ARM, SHIPPED_ARM
 from fr_lib.report.tables import shipped_first
+from fr_lib.schema import VMAF_BIN
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 from fr_lib.report.plots.folds import _mark_not_finite, _write_margin
 from fr_lib.report.plots.style import (
     _ALERT,
-    _BIN,
     _INK,
     SMALL,
     _encoders,
@@ -182,7 +182,7 @@ def plot_outside(facts: Mapping[str, Any], groups: str, *, ax: Axes) -> Axes:
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     ax.xaxis.set_minor_formatter(NullFormatter())
     _frame(ax, "RMSE over slots and quality values (VMAF points)", "")
-    form = {"bins": lambda n: f"VMAF {n} to {n + _BIN}", "widths": lambda n: f"{n} pixels wide"}
+    form = {"bins": lambda n: f"VMAF {n} to {n + VMAF_BIN}", "widths": lambda n: f"{n} pixels wide"}
     shown = [form.get(groups, str)(n) for n in names]
     _list_rows(ax, shown, "")
     ax.legend(

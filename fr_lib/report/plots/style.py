@@ -54,7 +54,6 @@ _FAINT = "#888888"
 _CORRELATIONS = ("plcc", "srocc")
 # On an axis of 1 - PLCC, a PLCC of 1 has no place; it is drawn here.
 _LEAST_LOSS = 1e-8
-_BIN = 10  # VMAF points
 
 
 def figure(rows: int = 1, cols: int = 1, height: float = 3.4) -> tuple[Figure, Any]:
