@@ -18,8 +18,8 @@ import pandas as pd
 
 from fr_lib.corpus import synthetic_table, write_table
 from fr_lib.corpus.synthetic import PREFIX
+from fr_lib.files import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 NVENC_ONLY = ROOT / "tests" / "data" / "nvenc_only.jsonl"
 NOTEBOOKS = ("01_corpus_audit", "02_loso", "03_gate", "04_export")
 

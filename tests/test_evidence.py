@@ -24,7 +24,7 @@ from fr_lib.evaluate import run_loso, shipped_report
 from fr_lib.evaluate.gate import evaluate_gate, verdict
 from fr_lib.evaluate.loso import loso_report
 from fr_lib.evaluate.rivals import rival
-from fr_lib.files import json_text, read_json, sha256_of, write_json
+from fr_lib.files import ROOT, json_text, read_json, sha256_of, write_json
 from fr_lib.pipeline import EVIDENCE, NOTEBOOKS
 from fr_lib.release import ship_model
 from fr_lib.report.book import page_values, stage_book
@@ -35,7 +35,6 @@ from fr_lib.schema import MODEL_ID
 from fr_lib.train import RECIPES, Recipe
 from fr_lib.train.recipe import named_recipe
 
-ROOT = Path(__file__).resolve().parent.parent
 FAST = Recipe(name="test", hidden=8, lr=2e-2, epochs=2)
 HEADLINE = {
     scheme: {

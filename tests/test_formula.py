@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from fr_lib.corpus import MODEL_FILE, svr_parameters, vmaf_from_features
 from fr_lib.errors import ArtefactError
-from fr_lib.files import sha256_of
+from fr_lib.files import ROOT, sha256_of
 from fr_lib.release import open_session
 from fr_lib.release.formula import (
     FORMULA_ATOL,
@@ -27,7 +27,6 @@ from fr_lib.release.formula import (
 from fr_lib.release.onnx import ALLOWED_OPS
 from fr_lib.schema import CANONICAL_6
 
-ROOT = Path(__file__).resolve().parent.parent
 PERFECT = [1.0, 1.0, 1.0, 1.0, 1.0, 0.0]
 
 

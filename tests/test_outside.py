@@ -42,7 +42,6 @@ from fr_lib.evaluate.outside import (
     read_logs,
     stress_report,
     swap_report,
-    trained_encoders,
     worst_frame,
     worst_frames_report,
 )
@@ -669,7 +668,7 @@ def test_the_shipped_report_asks_every_trained_slot_and_swaps_no_block_of_a_blin
     assert report["arms"]["v3"]["swap"]["max"] == pytest.approx(0.43, abs=1e-3)
     assert report["qualities"] == list(QUALITIES)
     assert report["domain"]["adm2"] == list(domain_of(corpus)["adm2"])
-    assert trained_encoders(corpus) == TWO
+    assert corpus.encoders() == TWO
     asked = [row["answer"] for row in report["arms"]["v3"]["stress"]["by_answer"]]
     assert asked == [f"{encoder} {quality}" for encoder in TWO for quality in QUALITIES]
 

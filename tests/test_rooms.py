@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+from fr_lib.files import ROOT
+
 PACKAGE = ROOT / "fr_lib"
 ROOMS = ("corpus", "encode", "train", "runs", "evaluate", "release", "report")
 GROUND = ("errors", "files", "schema", "arms")
