@@ -25,15 +25,8 @@ from fr_lib.errors import ArtefactError, FrError, InputError, say
 from fr_lib.evaluate import failed_clauses
 from fr_lib.files import ROOT
 from fr_lib.report import build_book
-from fr_lib.runs import PROGRESS, RunDir, find, why_missing
+from fr_lib.runs import CHAPTERS, PROGRESS, STEPS, RunDir, find, why_missing
 
-NOTEBOOKS = ("01_corpus_audit", "02_loso", "03_gate", "04_export")
-# Chapters on stored or freshly measured evidence, and the name of what they show.
-EVIDENCE = {
-    "05_transfer": "transfer",
-    "06_ceiling_and_ablation": "ablation",
-    "07_outside_the_corpus": "beyond",
-}
 PROFILES: Mapping[str, Mapping[str, Any]] = {
     "quick": {},
     "full": {"seeds": 5, "measure": True},
@@ -84,7 +77,7 @@ def declared_parameters(name: str) -> dict[str, Any]:
 
 
 def parse_settings(
-    settings: Sequence[str], names: Sequence[str] = (*NOTEBOOKS, *EVIDENCE)
+    settings: Sequence[str], names: Sequence[str] = tuple(c.name for c in CHAPTERS)
 ) -> dict[str, Any]:
     """Read ``key=value`` strings against the parameters that the notebooks declare.
 
@@ -279,7 +272,7 @@ def run_all(
     """
     # Inside the whole run the verdict is carried on to 04 and to the book.
     settings = dict(settings) | {"stop_on_fail": False}
-    for name in NOTEBOOKS:
+    for name in STEPS:
         with shown_progress(name, run):
             run_notebook(name, run, settings)
     page = None
@@ -297,11 +290,12 @@ def _run_evidence(run: RunDir, settings: Mapping[str, Any]) -> dict[str, str]:
     """Run the chapters that have evidence; return the others with what keeps them from it."""
     missing = {}
     audit = run.read("audit.json")
-    for name, key in EVIDENCE.items():
-        if key == "transfer" and len(audit["trained_slots"]) < 2:
-            missing[name] = "transfer needs rows of two encoders or more"
-        elif key == "beyond" and audit["teacher_check"]["status"] != "measured":
-            missing[name] = f"the teacher is no formula here, {audit['teacher_check']['reason']}"
+    for chapter in CHAPTERS:
+        name, key = chapter.name, chapter.evidence
+        if key is None:
+            continue
+        if why := chapter.refuses(audit):
+            missing[name] = why
         elif settings.get("measure") or find(run, key):
             with shown_progress(name, run):
                 run_notebook(name, run, settings)

@@ -19,9 +19,9 @@ import pandas as pd
 from fr_lib.corpus import synthetic_table, write_table
 from fr_lib.corpus.synthetic import PREFIX
 from fr_lib.files import ROOT
+from fr_lib.runs import STEPS
 
 NVENC_ONLY = ROOT / "tests" / "data" / "nvenc_only.jsonl"
-NOTEBOOKS = ("01_corpus_audit", "02_loso", "03_gate", "04_export")
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def run_alone(folder: Path, corpus: Path, *, epochs: int) -> list[Done]:
             *("-p", "run_dir", folder, *map(str, own.get(name, []))),
             path=folder,
         )
-        for name in NOTEBOOKS
+        for name in STEPS
     ]
 
 
@@ -119,7 +119,7 @@ def run_nbval(copy: Path, executed: Path) -> Done:
     # nbval starts kernels beside the notebook, and has no option for it.
     return python(
         *("pytest", "-q", "--nbval-lax", "--nbval-current-env", "-p", "no:cacheprovider"),
-        *("-c", copy / "pytest.ini", *(folder / f"{name}.ipynb" for name in NOTEBOOKS)),
+        *("-c", copy / "pytest.ini", *(folder / f"{name}.ipynb" for name in STEPS)),
         path=folder,
         environment={"PYTHONPATH": str(ROOT)},
     )

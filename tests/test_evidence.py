@@ -25,10 +25,19 @@ from fr_lib.evaluate.gate import evaluate_gate, verdict
 from fr_lib.evaluate.loso import loso_report
 from fr_lib.evaluate.rivals import rival
 from fr_lib.files import ROOT, json_text, read_json, sha256_of, write_json
-from fr_lib.pipeline import EVIDENCE, NOTEBOOKS
 from fr_lib.release import ship_model
 from fr_lib.report.book import page_values, stage_book
-from fr_lib.runs import RunDir, find, get_evidence, keep, save_networks, seed_folds, why_missing
+from fr_lib.runs import (
+    EVIDENCE,
+    STEPS,
+    RunDir,
+    find,
+    get_evidence,
+    keep,
+    save_networks,
+    seed_folds,
+    why_missing,
+)
 from fr_lib.runs import evidence as module
 from fr_lib.runs.evidence import CODE, REMEDY, code_sha256, meaning, record, stamps, stored
 from fr_lib.schema import MODEL_ID
@@ -73,7 +82,7 @@ def made(tmp_path_factory) -> Path:
     for name in ("coverage", "ladders"):
         run.save_figure(Figure(), name)
     (run / "notebooks").mkdir()
-    for name in (*NOTEBOOKS, *EVIDENCE):
+    for name in (*STEPS, *EVIDENCE):
         shutil.copy(ROOT / "notebooks" / f"{name}.ipynb", run / "notebooks")
     return run.path
 

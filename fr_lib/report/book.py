@@ -6,7 +6,6 @@ JSON files and nothing else, so no number in them is typed; a name that no file 
 
 from __future__ import annotations
 
-import re
 import shutil
 import subprocess
 import sys
@@ -23,7 +22,7 @@ from fr_lib.errors import ArtefactError, say, text
 from fr_lib.evaluate import LEAVE_ONE_OUT, ONE_CODEC, RETRAIN_PENDING, failed_clauses
 from fr_lib.files import ROOT, read_json
 from fr_lib.report.tables import shipped_first, worst_of_domain
-from fr_lib.runs import RunDir, find
+from fr_lib.runs import CHAPTERS, PAGES, RunDir, find
 from fr_lib.schema import ADAPTERS, CANONICAL_6, ENCODER_VOCAB_V2
 
 PUBLISHED = ROOT / "data" / "adr0323_published.json"
@@ -63,6 +62,8 @@ def page_values(run: RunDir) -> dict[str, Any]:
         "ablation": find(run, "ablation"),
         "seeds": seed_figures(find(run, "seeds")),
         "published": read_json(PUBLISHED, made_by="a checkout of the project"),
+        "chapters": CHAPTERS,
+        "pages": PAGES,
         "failed": failed_clauses(run.read("gate.json")),
         "retrain_pending": RETRAIN_PENDING,
         "schemes": {"left_out": LEAVE_ONE_OUT, "alone": ONE_CODEC},
@@ -178,22 +179,22 @@ def stage_book(run: RunDir, missing: Mapping[str, str]) -> Path:
     Raises
     ------
     ArtefactError
-        If a notebook of the table of contents was not executed in this run.
+        If a chapter was not executed in this run.
     """
     stage = run / "book"
     shutil.rmtree(stage, ignore_errors=True)
     stage.mkdir(parents=True)
     values = page_values(run)
     for source in sorted((ROOT / "book").iterdir()):
-        if source.suffix == ".md":
+        if source.suffix == ".md" or source.name == "_toc.yml":
             (stage / source.name).write_text(render_page(source.read_text(), values))
         elif source.is_dir():
             shutil.copytree(source, stage / source.name)
         else:
             shutil.copy(source, stage)
     shutil.copytree(run / "figures", stage / "figures")
-    for name in re.findall(r"notebooks/(\w+)", (stage / "_toc.yml").read_text()):
-        (stage / "notebooks").mkdir(exist_ok=True)
+    (stage / "notebooks").mkdir()
+    for name in (chapter.name for chapter in CHAPTERS):
         if name in missing:
             page = (ROOT / "book" / "templates" / "missing.md").read_text()
             page = render_page(page, {"title": _title(name), "reason": missing[name]})
