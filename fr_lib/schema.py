@@ -16,7 +16,6 @@ import numpy as np
 from fr_lib.errors import InputError, say
 
 MODEL_ID = "fr_regressor_v3"
-TEACHER = "vmaf_v0.6.1"
 VMAF_RANGE = (0.0, 100.0)
 
 CANONICAL_6 = ("adm2", "vif_scale0", "vif_scale1", "vif_scale2", "vif_scale3", "motion2")

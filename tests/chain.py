@@ -19,8 +19,9 @@ import pandas as pd
 from fr_lib.corpus import synthetic_table, write_table
 from fr_lib.corpus.synthetic import PREFIX
 from fr_lib.files import ROOT
-from fr_lib.runs import STEPS
+from fr_lib.runs import CHAPTERS, STEPS
 
+EVIDENCE = {chapter.name: chapter.evidence for chapter in CHAPTERS if chapter.evidence}
 NVENC_ONLY = ROOT / "tests" / "data" / "nvenc_only.jsonl"
 
 

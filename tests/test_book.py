@@ -10,7 +10,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from chain import NVENC_ONLY, Done
+from chain import EVIDENCE, NVENC_ONLY, Done
 
 from fr_lib.corpus import load_corpus
 from fr_lib.errors import ArtefactError
@@ -24,7 +24,7 @@ from fr_lib.report.book import (
     stage_book,
     thousands,
 )
-from fr_lib.runs import EVIDENCE, STEPS, RunDir
+from fr_lib.runs import STEPS, RunDir
 from fr_lib.schema import NEWEST_VOCAB
 
 # Jupyter's own packages warn of each other's future; nothing of ours may.

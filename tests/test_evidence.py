@@ -9,6 +9,7 @@ import nbformat
 import numpy as np
 import pandas as pd
 import pytest
+from chain import EVIDENCE
 from matplotlib.figure import Figure
 
 from fr_lib.corpus import (

@@ -10,10 +10,10 @@ from pathlib import Path
 import nbformat
 import papermill
 import pytest
-from chain import ROOT
+from chain import EVIDENCE, ROOT
 
 from fr_lib.files import read_json, sha256_of
-from fr_lib.runs import CHAPTERS, EVIDENCE, STEPS, RunDir
+from fr_lib.runs import CHAPTERS, STEPS, RunDir
 from fr_lib.runs.chapters import ARTEFACTS
 
 # Jupyter's own packages warn of each other's future; nothing of ours may.

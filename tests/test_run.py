@@ -6,7 +6,7 @@ import shutil
 
 import nbformat
 import pytest
-from chain import ROOT, hopeless_table, python, tree
+from chain import EVIDENCE, ROOT, hopeless_table, python, tree
 from nbformat.v4 import new_code_cell, new_notebook
 
 from fr_lib import pipeline as runner
@@ -20,7 +20,7 @@ from fr_lib.pipeline import (
     run_notebook,
 )
 from fr_lib.release import verify
-from fr_lib.runs import EVIDENCE, STEPS, RunDir
+from fr_lib.runs import STEPS, RunDir
 from fr_lib.runs.chapters import ARTEFACTS
 
 # Jupyter's own packages warn of each other's future; nothing of ours may.

@@ -17,6 +17,15 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "logs": ["Log", "MOST", "read_log"],
         "stress_set": ["KINDS", "STRESS_SET", "read_stress"],
         "synthetic": ["synthetic_table"],
-        "teachers": ["MODEL_FILE", "MODEL_PACKAGE", "svr_parameters", "vmaf_from_features"],
+        "teachers": [
+            "MODEL_FOLDER",
+            "MODEL_PACKAGE",
+            "V061",
+            "Teacher",
+            "formula_applies",
+            "svr_parameters",
+            "teacher_of",
+            "vmaf_from_features",
+        ],
     },
 )

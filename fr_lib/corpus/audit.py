@@ -15,11 +15,11 @@ import pandas as pd
 
 from fr_lib import schema
 from fr_lib.corpus.load import Corpus
-from fr_lib.corpus.teachers import vmaf_from_features
+from fr_lib.corpus.teachers import MEASURED, NOT_APPLICABLE
 from fr_lib.corpus.twins import duplicate_sources, merged, title_groups
 from fr_lib.errors import counted
 from fr_lib.files import read_json, sha256_of
-from fr_lib.schema import ADAPTERS, CANONICAL_6, NEWEST_VOCAB, TEACHER, codec_families
+from fr_lib.schema import ADAPTERS, NEWEST_VOCAB, codec_families
 
 # libvmaf's log has six decimals, which costs 2e-4 at most; fifty times that is another score.
 TEACHER_TOLERANCE = 1e-2
@@ -239,24 +239,25 @@ def teacher_check(corpus: Corpus) -> dict[str, Any]:
         cells : list of {src, encoder, preset, quality, n_rows, max_abs_difference} that hold rows
         which differ by more than `tolerance`, the largest difference first.
     """
+    teacher = corpus.taught_by
     result: dict[str, Any] = {
-        "status": "measured",
+        "status": MEASURED,
         "reason": None,
-        "teacher": TEACHER,
+        "teacher": teacher.name,
         "tolerance": TEACHER_TOLERANCE,
         "n_rows": None,
         "n_disagree": None,
         "max_abs_difference": None,
         "cells": [],
     }
-    if corpus.teacher not in (None, TEACHER):
-        why = f"{corpus.teacher} is no formula of the six features"
-        return result | {"status": "not applicable", "reason": why}
+    if teacher.formula is None:
+        why = f"{teacher.name} is no formula of the six features"
+        return result | {"status": NOT_APPLICABLE, "reason": why}
     if corpus.shape != "frame":
         why = "the score of pooled features is not the pooled score: the formula holds per frame"
-        return result | {"status": "not applicable", "reason": why}
+        return result | {"status": NOT_APPLICABLE, "reason": why}
     table = corpus.table
-    expected = vmaf_from_features(table[list(CANONICAL_6)].to_numpy())
+    expected = teacher.formula(table[list(teacher.features)].to_numpy())
     difference = np.abs(expected - table["vmaf"].to_numpy())
     wrong = difference > TEACHER_TOLERANCE
     cells = (

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from fr_lib.arms import SHIPPED_ARM
+from fr_lib.corpus import formula_applies
 from fr_lib.errors import NOT_FINITE, NOT_MEASURED, text
 from fr_lib.evaluate.clauses import (
     FAIL,
@@ -67,7 +68,7 @@ def own_clauses(
 
 def _teacher_clause(check: Mapping[str, Any]) -> Clause:
     name, limit = "rows agree with the teacher", "all rows"
-    if check["status"] != "measured":
+    if not formula_applies(check):
         return Clause(name, limit, None, NOT_MEASURED, False, check["reason"], OURS)
     wrong, rows = check["n_disagree"], check["n_rows"]
     return Clause(
@@ -167,7 +168,7 @@ def _rival_clause(loso: Mapping[str, Any], arm: str) -> Clause:
 
 def _outside_clauses(check: Mapping[str, Any], report: Mapping[str, Any]) -> list[Clause]:
     limits = {"block swap, p99": SWAP_P99, "stress set RMSE": STRESS_RMSE}
-    if check["status"] != "measured":
+    if not formula_applies(check):
         why = f"the teacher is no formula here: {check['reason']}"
         return [
             Clause(name, f"<= {most:g}", None, NOT_MEASURED, False, why, BEYOND)

@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 
 from fr_lib.arms import ARMS, BLIND_ARM, SHIPPED_ARM
+from fr_lib.corpus import formula_applies, teacher_of
 from fr_lib.errors import ArtefactError, say, text
 from fr_lib.evaluate import LEAVE_ONE_OUT, ONE_CODEC, RETRAIN_PENDING, failed_clauses
 from fr_lib.files import ROOT, read_json
@@ -62,6 +63,8 @@ def page_values(run: RunDir) -> dict[str, Any]:
         "ablation": find(run, "ablation"),
         "seeds": seed_figures(find(run, "seeds")),
         "published": read_json(PUBLISHED, made_by="a checkout of the project"),
+        "teacher": teacher_of(audit["identity"]["teacher"]),
+        "formula_applies": formula_applies(audit["teacher_check"]),
         "chapters": CHAPTERS,
         "pages": PAGES,
         "failed": failed_clauses(run.read("gate.json")),

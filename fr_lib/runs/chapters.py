@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from fr_lib.corpus import formula_applies
+
 
 def _needs_nothing(audit: Mapping[str, Any]) -> str | None:
     return None
@@ -22,7 +24,7 @@ def _needs_two_encoders(audit: Mapping[str, Any]) -> str | None:
 
 def _needs_a_formula(audit: Mapping[str, Any]) -> str | None:
     check = audit["teacher_check"]
-    if check["status"] == "measured":
+    if formula_applies(check):
         return None
     return f"the teacher is no formula here, {check['reason']}"
 
@@ -76,9 +78,8 @@ CHAPTERS = (
         refuses=_needs_a_formula,
     ),
 )
-# The steps of a run, and the chapters of evidence after them.
+# The steps of a run; the chapters of evidence come after them.
 STEPS = tuple(chapter.name for chapter in CHAPTERS if not chapter.evidence)
-EVIDENCE = {chapter.name: chapter.evidence for chapter in CHAPTERS if chapter.evidence}
 # File of the run directory, and the notebook that writes it.
 ARTEFACTS = {file: chapter.name for chapter in CHAPTERS for file in chapter.writes}
 # Pages of the book that stand beside the run, in their order.
