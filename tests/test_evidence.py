@@ -29,7 +29,6 @@ from fr_lib.files import ROOT, json_text, read_json, sha256_of, write_json
 from fr_lib.release import ship_model
 from fr_lib.report.book import page_values, stage_book
 from fr_lib.runs import (
-    EVIDENCE,
     STEPS,
     RunDir,
     find,

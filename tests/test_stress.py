@@ -219,7 +219,9 @@ def test_lost_frames_are_refused(tmp_path):
 
 
 def test_rows_of_another_teacher_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(encode, "V061", dataclasses.replace(V061, model_file="vmaf_4k_v0.6.1.json"))
+    monkeypatch.setattr(
+        encode, "SCORED_BY", dataclasses.replace(V061, model_file="vmaf_4k_v0.6.1.json")
+    )
     reference = tmp_path / "reference.y4m"
     lavfi = Source("card", CARD.graph + ",trim=end_frame=6", "", ("-f", "lavfi"))
     decode_y4m(FFMPEG, lavfi, reference, "yuv420p")

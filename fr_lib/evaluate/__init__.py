@@ -11,7 +11,9 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "ablation": ["run_ablation"],
         "gate": [
+            "LIFT_CLAUSE",
             "LIFT_FLOOR",
+            "SEED_CLAUSE",
             "adr_clauses",
             "adr_statement",
             "evaluate_gate",

@@ -29,6 +29,7 @@ from fr_lib.schema import codec_families
 RMSE_RATIO = 1.5
 LIFT_FLOOR = 0.005
 LIFT_CLAUSE = f"multi-codec lift over {BLIND_ARM}"
+SEED_CLAUSE = "seed spread of mean PLCC"
 SEED_SPREAD = 0.005
 # v2's published per-source PLCC and RMSE (Research-0078): a reference table that a run can ask
 # for when its sources are those clips. A clip that only shares a name must not be held against it.
@@ -195,7 +196,7 @@ def _lift_clause(own: pd.DataFrame, blind: pd.DataFrame, encoders: Sequence[str]
 
 def _seed_clause(own: pd.DataFrame) -> Clause:
     means = own.groupby("seed")["plcc"].apply(lambda s: s.to_numpy().mean())
-    name = "seed spread of mean PLCC"
+    name = SEED_CLAUSE
     limit = f"<= {SEED_SPREAD}, every seed >= {MEAN_PLCC}"
     if len(means) < 2:
         return Clause(name, limit, None, NOT_MEASURED, False, "one seed was run", "ADR-0303")

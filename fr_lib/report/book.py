@@ -20,7 +20,14 @@ import pandas as pd
 from fr_lib.arms import ARMS, BLIND_ARM, SHIPPED_ARM
 from fr_lib.corpus import formula_applies, teacher_of
 from fr_lib.errors import ArtefactError, say, text
-from fr_lib.evaluate import LEAVE_ONE_OUT, ONE_CODEC, RETRAIN_PENDING, failed_clauses
+from fr_lib.evaluate import (
+    LEAVE_ONE_OUT,
+    LIFT_CLAUSE,
+    ONE_CODEC,
+    RETRAIN_PENDING,
+    SEED_CLAUSE,
+    failed_clauses,
+)
 from fr_lib.files import ROOT, read_json
 from fr_lib.report.tables import shipped_first, worst_of_domain
 from fr_lib.runs import CHAPTERS, PAGES, RunDir, find
@@ -48,11 +55,14 @@ def thousands(value: float) -> str:
 def page_values(run: RunDir) -> dict[str, Any]:
     """Return what the pages may use, all of it read from files of the run or of the project."""
     card = read_json(run / "model" / "fr_regressor_v3.json", made_by="04_export")
-    audit = run.read("audit.json")
+    audit, gate = run.read("audit.json"), run.read("gate.json")
+    clauses = {clause["name"]: clause for clause in gate["clauses"]}
     return {
         "audit": audit,
         "loso": run.read("loso.json"),
-        "gate": run.read("gate.json"),
+        "gate": gate,
+        "lift_clause": clauses[LIFT_CLAUSE],
+        "seed_clause": clauses[SEED_CLAUSE],
         "outside": run.read("outside.json"),
         "elsewhere": _elsewhere(find(run, "beyond")),
         "export": run.read("export.json"),
@@ -67,7 +77,7 @@ def page_values(run: RunDir) -> dict[str, Any]:
         "formula_applies": formula_applies(audit["teacher_check"]),
         "chapters": CHAPTERS,
         "pages": PAGES,
-        "failed": failed_clauses(run.read("gate.json")),
+        "failed": failed_clauses(gate),
         "retrain_pending": RETRAIN_PENDING,
         "schemes": {"left_out": LEAVE_ONE_OUT, "alone": ONE_CODEC},
         "arms": ARMS,
