@@ -114,12 +114,12 @@ class Setup:
 
     def folds(self, seeds: Sequence[int] = (0,)) -> list[Job]:
         """Return the jobs of the shipping arm, one per held-out source and seed."""
-        from fr_lib.evaluate import ARMS, SHIPPED_ARM
+        from fr_lib.arms import ARMS, SHIPPED_ARM
         from fr_lib.train import Job
 
         groups = self.corpus.groups()
         kept = [groups != name for name in self.corpus.sources()]
-        return [Job(rows, ARMS[SHIPPED_ARM], seed) for seed in seeds for rows in kept]
+        return [Job(rows, ARMS[SHIPPED_ARM].columns, seed) for seed in seeds for rows in kept]
 
     def train(self, jobs: Sequence[Job], epochs: int) -> None:
         """Train `jobs` on the shipped corpus, and forget the models."""
@@ -280,7 +280,8 @@ def number_of_rows(setup: Setup) -> Section:
     import numpy as np
 
     from benchmarks.resample import resampled
-    from fr_lib.evaluate import ARMS, SHIPPED_ARM, input_table
+    from fr_lib.arms import ARMS, SHIPPED_ARM
+    from fr_lib.evaluate import input_table
     from fr_lib.train import Job, train_many
 
     models, largest = setup.scale.models_of_rows, max(setup.scale.training_rows)
@@ -289,7 +290,7 @@ def number_of_rows(setup: Setup) -> Section:
         corpus = replace(setup.corpus, table=resampled(setup.corpus.table, count, 10, 0))
         table, target, epochs = input_table(corpus), corpus.target(), largest // count
         every = np.ones(count, dtype=bool)
-        jobs = [Job(every, ARMS[SHIPPED_ARM], seed) for seed in range(models)]
+        jobs = [Job(every, ARMS[SHIPPED_ARM].columns, seed) for seed in range(models)]
         recipe = setup.recipe(epochs)
         taken = seconds(partial(train_many, table, target, jobs, recipe, setup.device))
         rows.append(

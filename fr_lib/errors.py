@@ -6,6 +6,8 @@ as it is, without a traceback. The command line turns an :class:`FrError` into i
 
 from __future__ import annotations
 
+import math
+
 
 class FrError(Exception):
     """Base of all errors raised on purpose; ends a command with exit code 2."""
@@ -48,6 +50,21 @@ def counted(number: int, one: str, many: str | None = None) -> str:
     ('1 row', '2,000 rows', '0 families')
     """
     return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+# In place of a figure: nothing was measured, or what was is NaN or infinite.
+NOT_MEASURED, NOT_FINITE = "not measured", "not finite"
+
+
+def text(value: float | None, form: str, missing: str = NOT_MEASURED) -> str:
+    """Return a figure in a format, or words for one that is None or not finite.
+
+    Examples
+    --------
+    >>> text(0.123, ".1f"), text(None, ".1f"), text(float("nan"), ".1f", NOT_FINITE)
+    ('0.1', 'not measured', 'not finite')
+    """
+    return missing if value is None or not math.isfinite(value) else format(value, form)
 
 
 def say(where: str, found: str, allowed: str, todo: str) -> str:

@@ -15,22 +15,18 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from fr_lib import errors
+from fr_lib.arms import SHIPPED_ARM
 from fr_lib.errors import ArtefactError, FrError, InputError, say
+from fr_lib.evaluate import failed_clauses
 from fr_lib.files import ROOT
 from fr_lib.report import build_book
-from fr_lib.runs import PROGRESS, RunDir, find, why_missing
+from fr_lib.runs import CHAPTERS, PROGRESS, STEPS, RunDir, find, why_missing
 
-NOTEBOOKS = ("01_corpus_audit", "02_loso", "03_gate", "04_export")
-# Chapters on stored or freshly measured evidence, and the name of what they show.
-EVIDENCE = {
-    "05_transfer": "transfer",
-    "06_ceiling_and_ablation": "ablation",
-    "07_outside_the_corpus": "beyond",
-}
 PROFILES: Mapping[str, Mapping[str, Any]] = {
     "quick": {},
     "full": {"seeds": 5, "measure": True},
@@ -81,7 +77,7 @@ def declared_parameters(name: str) -> dict[str, Any]:
 
 
 def parse_settings(
-    settings: Sequence[str], names: Sequence[str] = (*NOTEBOOKS, *EVIDENCE)
+    settings: Sequence[str], names: Sequence[str] = tuple(c.name for c in CHAPTERS)
 ) -> dict[str, Any]:
     """Read ``key=value`` strings against the parameters that the notebooks declare.
 
@@ -276,7 +272,7 @@ def run_all(
     """
     # Inside the whole run the verdict is carried on to 04 and to the book.
     settings = dict(settings) | {"stop_on_fail": False}
-    for name in NOTEBOOKS:
+    for name in STEPS:
         with shown_progress(name, run):
             run_notebook(name, run, settings)
     page = None
@@ -294,11 +290,12 @@ def _run_evidence(run: RunDir, settings: Mapping[str, Any]) -> dict[str, str]:
     """Run the chapters that have evidence; return the others with what keeps them from it."""
     missing = {}
     audit = run.read("audit.json")
-    for name, key in EVIDENCE.items():
-        if key == "transfer" and len(audit["trained_slots"]) < 2:
-            missing[name] = "transfer needs rows of two encoders or more"
-        elif key == "beyond" and audit["teacher_check"]["status"] != "measured":
-            missing[name] = f"the teacher is no formula here, {audit['teacher_check']['reason']}"
+    for chapter in CHAPTERS:
+        name, key = chapter.name, chapter.evidence
+        if key is None:
+            continue
+        if why := chapter.refuses(audit):
+            missing[name] = why
         elif settings.get("measure") or find(run, key):
             with shown_progress(name, run):
                 run_notebook(name, run, settings)
@@ -307,29 +304,30 @@ def _run_evidence(run: RunDir, settings: Mapping[str, Any]) -> dict[str, str]:
     return missing
 
 
+_shown = partial(errors.text, missing=errors.NOT_FINITE)
+
+
 def closing_lines(
     loso: Mapping[str, Any], gate: Mapping[str, Any], run: RunDir, page: Path | None
 ) -> list[str]:
     """Return verdict, headline figures and paths, the last lines that a run prints."""
-    figures = loso["arms"]["v3"]["summary"]
-    failed = [c["name"] for c in gate["clauses"] if c["blocks"] and c["status"] == "fail"]
+    figures = loso["arms"][SHIPPED_ARM]["summary"]
+    failed = [c["name"] for c in failed_clauses(gate)]
     verdict = "PASSED" if gate["gate_passed"] else f"FAILED ({', '.join(failed)})"
-    stress = run.read("outside.json")["arms"]["v3"]["stress"]
+    stress = run.read("outside.json")["arms"][SHIPPED_ARM]["stress"]
     adr = "PASSED" if gate["adr_gate_passed"] else "FAILED"
     return [
         f"gate:  {verdict}; ADR-0319's own recipe by ADR-0323's clauses: {adr}",
-        f"LOSO:  recipe {loso['recipe']['name']}, mean PLCC {_number(figures['mean_plcc'], 5)}, "
-        f"worst PLCC {_number(figures['min_plcc'], 5)} ({figures['worst_source']}), "
-        f"mean RMSE {_number(figures['mean_rmse'], 3)} VMAF points",
+        f"LOSO:  recipe {loso['recipe']['name']}, mean PLCC "
+        f"{_shown(figures['mean_plcc'], '.5f')}, "
+        f"worst PLCC {_shown(figures['min_plcc'], '.5f')} ({figures['worst_source']}), "
+        f"mean RMSE {_shown(figures['mean_rmse'], '.3f')} VMAF points",
         f"stress set ({stress['rows']:,} frames that no encoder of the corpus made): RMSE "
-        f"{_number(stress['rmse'], 3)}, worst cell {_number(stress['worst_cell']['rmse'], 2)}",
+        f"{_shown(stress['rmse'], '.3f')}, "
+        f"worst cell {_shown(stress['worst_cell']['rmse'], '.2f')}",
         f"model: {run / 'model'}",
         f"open:  {page or 'no book was built'}",
     ]
-
-
-def _number(value: float | None, digits: int) -> str:
-    return "not finite" if value is None else f"{value:.{digits}f}"
 
 
 def smoke_corpus(run: RunDir) -> Path:

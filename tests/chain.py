@@ -21,11 +21,11 @@ from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 from fr_lib.corpus import synthetic_table, write_table
 from fr_lib.corpus.synthetic import PREFIX
-from fr_lib.pipeline import EVIDENCE, NOTEBOOKS
+from fr_lib.files import ROOT
 from fr_lib.report import build_book
-from fr_lib.runs import RunDir
+from fr_lib.runs import CHAPTERS, STEPS, RunDir
 
-ROOT = Path(__file__).resolve().parent.parent
+EVIDENCE = {chapter.name: chapter.evidence for chapter in CHAPTERS if chapter.evidence}
 NVENC_ONLY = ROOT / "tests" / "data" / "nvenc_only.jsonl"
 # What differs between two looks at one table: where it lies in memory, how its style is called.
 NAMES_OF_OBJECTS = """
@@ -115,7 +115,7 @@ def run_nvenc(folder: Path) -> list[Done]:
     }
     folder.mkdir()
     steps = []
-    for name in NOTEBOOKS:
+    for name in STEPS:
         given = own.get(name, {}) | {"run_dir": folder}
         parameters = [part for key, value in given.items() for part in ("-p", key, value)]
         copy = folder / "notebooks" / f"{name}.ipynb"

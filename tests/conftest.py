@@ -11,15 +11,25 @@ from __future__ import annotations
 import os
 import pickle
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from chain import ROOT, Done, run_hopeless, run_nbval, run_nvenc, run_smoke, tree
 from filelock import FileLock
 
-from fr_lib.corpus import load_corpus, write_table
+from fr_lib.corpus import V061, load_corpus, write_table
+from fr_lib.corpus.teachers import TEACHERS
 
 RUNS = ("smoke", "hopeless", "nvenc", "steps", "checked")
+
+
+@pytest.fixture
+def other_teacher(monkeypatch) -> str:
+    """Let there be a teacher that is no formula of the six features."""
+    other = replace(V061, name="vmaf_4k_v0.6.1", model_file="vmaf_4k_v0.6.1.json", formula=None)
+    monkeypatch.setitem(TEACHERS, other.name, other)
+    return other.name
 
 
 @pytest.fixture

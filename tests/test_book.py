@@ -10,11 +10,10 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from chain import NVENC_ONLY, Done
+from chain import EVIDENCE, NVENC_ONLY, Done
 
 from fr_lib.corpus import load_corpus
 from fr_lib.errors import ArtefactError
-from fr_lib.pipeline import EVIDENCE, NOTEBOOKS
 from fr_lib.report import build_book
 from fr_lib.report.book import (
     clip_figures,
@@ -25,7 +24,7 @@ from fr_lib.report.book import (
     stage_book,
     thousands,
 )
-from fr_lib.runs import RunDir
+from fr_lib.runs import STEPS, RunDir
 from fr_lib.schema import NEWEST_VOCAB
 
 # Jupyter's own packages warn of each other's future; nothing of ours may.
@@ -76,7 +75,7 @@ def pages(done: Done) -> list[Path]:
     found = sorted(done.page().parent.glob("*.html")) + sorted(
         (done.page().parent / "notebooks").glob("*.html")
     )
-    assert len(found) > len(NOTEBOOKS) + len(EVIDENCE)
+    assert len(found) > len(STEPS) + len(EVIDENCE)
     return found
 
 
@@ -182,7 +181,7 @@ def test_figures_of_another_run_are_refused(smoke, nvenc, tmp_path):
 def test_every_page_is_there(smoke):
     names = {str(p.relative_to(smoke.page().parent)) for p in pages(smoke)}
     chapters = {"index", "limits", "published", "own_corpus", "glossary"}
-    chapters |= {f"notebooks/{name}" for name in (*NOTEBOOKS, *EVIDENCE)}
+    chapters |= {f"notebooks/{name}" for name in (*STEPS, *EVIDENCE)}
     assert {f"{name}.html" for name in chapters} <= names
 
 

@@ -12,9 +12,9 @@ import pandas as pd
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from fr_lib.corpus import MODEL_FILE, svr_parameters, vmaf_from_features
+from fr_lib.corpus import svr_parameters, vmaf_from_features
 from fr_lib.errors import ArtefactError
-from fr_lib.files import sha256_of
+from fr_lib.files import ROOT, sha256_of
 from fr_lib.release import open_session
 from fr_lib.release.formula import (
     FORMULA_ATOL,
@@ -27,7 +27,6 @@ from fr_lib.release.formula import (
 from fr_lib.release.onnx import ALLOWED_OPS
 from fr_lib.schema import CANONICAL_6
 
-ROOT = Path(__file__).resolve().parent.parent
 PERFECT = [1.0, 1.0, 1.0, 1.0, 1.0, 0.0]
 
 
@@ -150,7 +149,7 @@ def test_its_card_says_where_the_numbers_come_from(exported):
     assert card["codec_aware"] is False
     assert card["teacher"] == "vmaf_v0.6.1"
     assert card["source"]["package"] == "ffmpeg-quality-metrics"
-    assert card["source"]["file"] == MODEL_FILE
+    assert card["source"]["file"] == "vmaf_models/vmaf_v0.6.1.json"
     pins = (ROOT / "requirements.lock").read_text().splitlines()
     assert f"ffmpeg-quality-metrics=={card['source']['version']}" in pins
     assert (card["license"], "Netflix" in card["copyright"]) == ("BSD-2-Clause-Patent", True)

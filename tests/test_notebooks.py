@@ -10,11 +10,11 @@ from pathlib import Path
 import nbformat
 import papermill
 import pytest
-from chain import ROOT
+from chain import EVIDENCE, ROOT
 
 from fr_lib.files import read_json, sha256_of
-from fr_lib.pipeline import EVIDENCE, NOTEBOOKS
-from fr_lib.runs import RunDir
+from fr_lib.runs import CHAPTERS, STEPS, RunDir
+from fr_lib.runs.chapters import ARTEFACTS
 
 # Jupyter's own packages warn of each other's future; nothing of ours may.
 pytestmark = pytest.mark.filterwarnings("ignore:::(nbformat|papermill|nbclient|jupyter_).*")
@@ -50,7 +50,7 @@ def parameters_cell(name: str) -> nbformat.NotebookNode:
     return cell
 
 
-SOURCES = (*NOTEBOOKS, *EVIDENCE)
+SOURCES = tuple(chapter.name for chapter in CHAPTERS)
 each = pytest.mark.parametrize("name", SOURCES)
 
 
@@ -59,6 +59,22 @@ each = pytest.mark.parametrize("name", SOURCES)
 
 def test_these_are_all_notebooks_there_are():
     assert sorted(p.stem for p in (ROOT / "notebooks").glob("*.ipynb")) == [*SOURCES]
+
+
+def test_a_chapter_reads_what_earlier_ones_write():
+    for chapter in CHAPTERS:
+        assert {ARTEFACTS[file] for file in chapter.reads} <= {
+            *SOURCES[: SOURCES.index(chapter.name)]
+        }
+    assert [c.name for c in CHAPTERS if c.evidence] == [*EVIDENCE]
+    assert sorted(SOURCES) == [*SOURCES]
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS[1:], ids=lambda chapter: chapter.name)
+def test_the_run_directory_is_asked_for_with_the_files_that_the_chapter_reads(chapter):
+    [line] = [x for x in parameters_cell(chapter.name).source.splitlines() if "run_dir" in x]
+    named = set(re.findall(r"0\d_\w+", line))
+    assert named == {ARTEFACTS[file] for file in chapter.reads}
 
 
 @each
@@ -224,7 +240,7 @@ def test_export_shows_what_its_file_says(smoke):
 
 
 def test_the_injected_cell_documents_every_parameter(smoke):
-    for name in NOTEBOOKS:
+    for name in STEPS:
         executed = nbformat.read(smoke.path / "notebooks" / f"{name}.ipynb", as_version=4)
         (cell,) = [c for c in executed.cells if "injected-parameters" in tags(c)]
         declared = [PARAMETER.fullmatch(x)[1] for x in parameters_cell(name).source.splitlines()]
@@ -235,7 +251,7 @@ def test_the_injected_cell_documents_every_parameter(smoke):
 
 
 def test_each_runs_alone_through_plain_papermill(steps):
-    assert [step.code for step in steps] == [0] * len(NOTEBOOKS), [step.err for step in steps]
+    assert [step.code for step in steps] == [0] * len(STEPS), [step.err for step in steps]
 
 
 def test_nbval_finds_in_all_chapters_what_they_showed(checked):

@@ -18,8 +18,8 @@ from fr_lib.corpus import (
     vmaf_from_features,
     write_table,
 )
-from fr_lib.errors import GateFailed
-from fr_lib.evaluate.clauses import FAIL, NOT_MEASURED, PASS, Clause
+from fr_lib.errors import NOT_MEASURED, GateFailed
+from fr_lib.evaluate.clauses import FAIL, PASS, Clause
 from fr_lib.evaluate.gate import (
     adr_clauses,
     adr_statement,
@@ -38,6 +38,7 @@ from fr_lib.schema import CANONICAL_6
 # Just beyond a limit, by less than any published figure shows.
 LESS = 1e-9
 OTHER = "vmaf_4k_v0.6.1"
+pytestmark = pytest.mark.usefixtures("other_teacher")
 FOUR_FAMILIES = ["libx264", "libx265", "libsvtav1", "libvvenc"]
 TEACHER, ROWS, DROPPED, TWICE, RIVAL, SWAP, STRESS = NAMES = (
     "rows agree with the teacher",

@@ -15,14 +15,12 @@ from modelkit import DOMAIN, FEATURE_MEAN, FEATURE_STD, make_card, make_folder, 
 
 from fr_lib.corpus import MOST, outside_domain, read_log, vmaf_from_features
 from fr_lib.errors import ArtefactError, InputError
-from fr_lib.files import json_text, read_json, write_json
+from fr_lib.files import ROOT, json_text, read_json, write_json
 from fr_lib.release import Predictor, predict_logs
 from fr_lib.release.onnx import export_onnx
 from fr_lib.release.predict import SAME_TEACHER
 from fr_lib.release.registry import registry_row, upsert_row
 from fr_lib.schema import CANONICAL_6, codec_block
-
-ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from modelkit import DOMAIN, FEATURE_MEAN, SLOTS, make_card, make_folder
 from onnx import TensorProto, helper, numpy_helper
 
 from fr_lib.errors import ArtefactError, GateFailed
-from fr_lib.files import json_text, read_json, sha256_of, write_json
+from fr_lib.files import ROOT, json_text, read_json, sha256_of, write_json
 from fr_lib.release import publish, publish_formula, verify
 from fr_lib.release.card import card_problems
 from fr_lib.release.checks import find_row
@@ -359,9 +359,8 @@ def test_a_row_has_to_keep_the_schema(tmp_path, change, ok):
 
 
 def test_the_published_schema_is_the_one_in_the_package():
-    root = Path(__file__).parent.parent
-    published = root / "model" / "tiny" / "registry.schema.json"
-    packaged = root / "fr_lib" / "data" / "registry.schema.json"
+    published = ROOT / "model" / "tiny" / "registry.schema.json"
+    packaged = ROOT / "fr_lib" / "data" / "registry.schema.json"
     assert published.read_bytes() == packaged.read_bytes()
 
 
@@ -735,6 +734,6 @@ def test_a_row_that_says_other_than_the_formula_is_named(with_formula, change, m
 
 
 def test_the_order_of_features_in_the_schema_is_the_canonical_one():
-    schema = Path(__file__).parent.parent / "fr_lib" / "data" / "formula.schema.json"
+    schema = ROOT / "fr_lib" / "data" / "formula.schema.json"
     properties = json.loads(schema.read_text())["properties"]
     assert properties["feature_order"] == {"const": list(CANONICAL_6)}

@@ -6,7 +6,7 @@ import shutil
 
 import nbformat
 import pytest
-from chain import ROOT, hopeless_table, python, tree
+from chain import EVIDENCE, ROOT, hopeless_table, python, tree
 from nbformat.v4 import new_code_cell, new_notebook
 
 from fr_lib import pipeline as runner
@@ -14,16 +14,14 @@ from fr_lib.corpus import write_table
 from fr_lib.errors import ArtefactError, FrError, InputError
 from fr_lib.files import write_json
 from fr_lib.pipeline import (
-    EVIDENCE,
-    NOTEBOOKS,
     NotebookFailed,
     declared_parameters,
     parse_settings,
     run_notebook,
 )
 from fr_lib.release import verify
-from fr_lib.runs import RunDir
-from fr_lib.runs.rundir import ARTEFACTS
+from fr_lib.runs import STEPS, RunDir
+from fr_lib.runs.chapters import ARTEFACTS
 
 # Jupyter's own packages warn of each other's future; nothing of ours may.
 pytestmark = pytest.mark.filterwarnings("ignore:::(nbformat|papermill|nbclient|jupyter_).*")
@@ -115,7 +113,7 @@ def refused(name: str, run: RunDir, **settings) -> NotebookFailed:
 
 def assert_nothing_later_is_left(name: str, run: RunDir) -> None:
     assert {n for n, writer in ARTEFACTS.items() if writer > name and (run / n).exists()} == set()
-    assert copies(run) == {f"{n}.ipynb" for n in NOTEBOOKS if n < name} | {f"{name}.failed.ipynb"}
+    assert copies(run) == {f"{n}.ipynb" for n in STEPS if n < name} | {f"{name}.failed.ipynb"}
     assert not list((run / "model").glob("*"))
     assert not (run / "book").exists()
 
@@ -286,12 +284,12 @@ def test_a_finished_run_leaves_no_scratch_files(smoke, hopeless):
     for done, chapters in ((smoke, ()), (hopeless, EVIDENCE)):
         names = {file.name for file in done.path.rglob("*") if "_build" not in file.parts}
         assert not {n for n in names if "progress" in n or "failed" in n or n.startswith(".")}
-        executed = {f"{name}.ipynb" for name in (*NOTEBOOKS, *chapters)}
+        executed = {f"{name}.ipynb" for name in (*STEPS, *chapters)}
         assert copies(RunDir(done.path)) == executed
 
 
 def test_progress_is_shown_for_each_step(hopeless):
-    for step in (*NOTEBOOKS, *EVIDENCE, "book"):
+    for step in (*STEPS, *EVIDENCE, "book"):
         assert f"{step}: 100%" in hopeless.err
 
 

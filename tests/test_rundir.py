@@ -13,7 +13,7 @@ from fr_lib.corpus import Corpus, audit_corpus, load_corpus, synthetic_table, wr
 from fr_lib.errors import ArtefactError
 from fr_lib.files import read_json, write_json
 from fr_lib.runs import RunDir, plain, project_path
-from fr_lib.runs.rundir import ARTEFACTS
+from fr_lib.runs.chapters import ARTEFACTS
 
 JSON_FILES = ["loso.json", "gate.json", "export.json"]
 

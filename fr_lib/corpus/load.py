@@ -11,9 +11,10 @@ import pandas as pd
 
 from fr_lib import schema
 from fr_lib.corpus.rows import _format_of, _not_parquet, read_table
+from fr_lib.corpus.teachers import TEACHERS, V061, Teacher, teacher_of
 from fr_lib.errors import CorpusError, InputError, counted, say
 from fr_lib.files import sha256_of
-from fr_lib.schema import CANONICAL_6, NEWEST_VOCAB, TEACHER, VMAF_RANGE, BlockNorm
+from fr_lib.schema import CANONICAL_6, NEWEST_VOCAB, BlockNorm
 
 SCHEMA_VERSION = 3
 _MEANS = tuple(f"{name}_mean" for name in CANONICAL_6)
@@ -107,6 +108,20 @@ class Corpus:
         counts = self.table["encoder"].value_counts()
         return {name: int(counts.get(name, 0)) for name in NEWEST_VOCAB}
 
+    def encoders(self) -> list[str]:
+        """Return the encoders with rows, vocabulary order."""
+        return [name for name, rows in self.rows_per_slot().items() if rows]
+
+    @property
+    def taught_by(self) -> Teacher:
+        """The teacher whose scores the rows hold."""
+        return teacher_of(self.teacher)
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether any row says that it is made up."""
+        return bool(made_up(self.table).any())
+
     def coverage(self) -> pd.DataFrame:
         """Return row counts: one row per source (sorted), one column per slot, int64."""
         counts = pd.crosstab(self.table["src"], self.table["encoder"])
@@ -165,7 +180,7 @@ def load_corpus(path: str | Path) -> Corpus:
             table[name] = raw[name]
     n_rows_read = len(raw)
     del raw
-    table, dropped = _drop_faulty_rows(table)
+    table, dropped = _drop_faulty_rows(table, teacher_of(teacher))
     if table.empty:
         _refuse(path, [_none_left(dropped)])
     _note_synthetic(table, notes)
@@ -371,31 +386,34 @@ def _teacher(
     stamps = [s.astype(object).where(s.isna(), s.astype(str)) for s in stamps]
     found = sorted({name for stamp in stamps for name in stamp.dropna().unique()})
     if not found:
-        notes.append(f"No row names its teacher; {TEACHER} is assumed.")
+        notes.append(f"No row names its teacher; {V061.name} is assumed.")
         return None
-    if found != [TEACHER]:
+    [first, *others] = found
+    if others or first not in TEACHERS:
         faults.append(_other_teachers(pd.concat(stamps, axis=1), found))
     stamp = stamps[0] if len(stamps) == 1 else stamps[0].fillna(stamps[1])
     unstamped = int(stamp.isna().sum())
     if unstamped:
-        notes.append(f"Teacher not named on {counted(unstamped, 'row')}; {TEACHER} is assumed.")
+        notes.append(f"Teacher not named on {counted(unstamped, 'row')}; {first} is assumed.")
     table["teacher"] = stamp.astype("str")
-    return TEACHER
+    return first
 
 
 def _other_teachers(stamps: pd.DataFrame, found: list[str]) -> str:
-    """Return the fault of a corpus of another teacher or of several, with the rows of each."""
+    """Return the fault of a corpus of an unknown teacher or of several, with the rows of each."""
     listed = ", ".join(f"{name} on {_rows(stamps.eq(name).any(axis=1))}" for name in found)
     mixed = "a mixture: " if len(found) > 1 else ""
-    return say("teacher", mixed + listed, f"{TEACHER} alone", "score the rows again with it")
+    return say(
+        "teacher", mixed + listed, f"{' or '.join(TEACHERS)} alone", "score the rows again with it"
+    )
 
 
 _DUPLICATE = "duplicate key (the first row is kept)"
 
 
-def _row_faults(table: pd.DataFrame) -> dict[str, pd.Series]:
+def _row_faults(table: pd.DataFrame, teacher: Teacher) -> dict[str, pd.Series]:
     """Return which rows break each rule, by the reason under which such a row leaves."""
-    frame, vmaf = table["frame_index"], table["vmaf"]
+    frame, vmaf, (low, high) = table["frame_index"], table["vmaf"], teacher.range
     whole = np.isfinite(frame) & (frame >= 0) & (frame == np.floor(frame))
     return {
         "exit_status is not 0": table["exit_status"] != 0,
@@ -403,7 +421,7 @@ def _row_faults(table: pd.DataFrame) -> dict[str, pd.Series]:
         "quality outside the encoder's range": ~_quality_allowed(table),
         "feature is not finite": ~np.isfinite(table[list(CANONICAL_6)]).all(axis=1),
         "target is not finite": ~np.isfinite(vmaf),
-        "target outside 0..100": np.isfinite(vmaf) & ~vmaf.between(*VMAF_RANGE),
+        f"target outside {low:g}..{high:g}": np.isfinite(vmaf) & ~vmaf.between(low, high),
         "frame_index is not a whole number from 0": ~whole,
     }
 
@@ -414,7 +432,9 @@ def _quality_allowed(table: pd.DataFrame) -> pd.Series:
     return table["quality"].between(low, high) | table["quality"].isna()
 
 
-def _drop_faulty_rows(table: pd.DataFrame) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
+def _drop_faulty_rows(
+    table: pd.DataFrame, teacher: Teacher
+) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
     """Return the rows that are left, and what left under the first rule that it breaks."""
     dropped = []
     kept = pd.Series(True, index=table.index)
@@ -426,7 +446,7 @@ def _drop_faulty_rows(table: pd.DataFrame) -> tuple[pd.DataFrame, list[dict[str,
             examples = (where[:5] + 1).tolist()
             dropped.append({"reason": reason, "count": len(where), "examples": examples})
 
-    for reason, broken in _row_faults(table).items():
+    for reason, broken in _row_faults(table, teacher).items():
         drop(reason, broken & kept)
     # Last, so that a failed first attempt does not push out the good second one.
     again = table[kept].duplicated(_KEY).reindex(table.index, fill_value=False)
@@ -439,8 +459,14 @@ def _none_left(dropped: list[dict[str, Any]]) -> str:
     return say("rows", f"none left ({found})", "at least one good row", "mend the corpus's maker")
 
 
+def made_up(table: pd.DataFrame) -> pd.Series:
+    """Return which rows say that no encoder made them: (N,) bool."""
+    stamp = table.get("synthetic", pd.Series(False, index=table.index))
+    return stamp.eq(True).fillna(False).astype(bool)
+
+
 def _note_synthetic(table: pd.DataFrame, notes: list[str]) -> None:
-    count = int((table["synthetic"] == True).sum()) if "synthetic" in table else 0  # noqa: E712
+    count = int(made_up(table).sum())
     if count:
         notes.append(f"Synthetic, not the work of any real encoder: {counted(count, 'row')}.")
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from fr_lib.errors import ArtefactError, InputError, say
-from fr_lib.schema import CANONICAL_6
+from fr_lib.schema import CANONICAL_6, FIXED_POINT
 
 # Beyond this no feature is real, and float32 would end in infinities inside the network.
 MOST = 1e4
@@ -118,17 +118,16 @@ def _number(metrics: Any, key: str) -> float | None:
 
 def _feature(metrics: Any, name: str, where: str) -> float:
     """Return one feature of one frame, under libvmaf's integer or float name."""
-    for key in (f"integer_{name}", name):
+    names = (f"{FIXED_POINT}{name}", name)
+    for key in names:
         if (value := _number(metrics, key)) is not None:
             return value
-    raw = [
-        metrics[k] for k in (f"integer_{name}", name) if isinstance(metrics, dict) and k in metrics
-    ]
+    raw = [metrics[key] for key in names if isinstance(metrics, dict) and key in metrics]
     raise InputError(
         say(
             where,
             f"{name} is {str(raw[0])[:40]}" if raw else f"no {name}",
-            f"integer_{name} or {name} in each frame's metrics, a number up to {MOST:g}",
+            f"{' or '.join(names)} in each frame's metrics, a number up to {MOST:g}",
             "run libvmaf with a vmaf_v0.6.1 model, which logs all six features",
         )
     )

@@ -8,12 +8,15 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from fr_lib.corpus import V061
 from fr_lib.encode.clips import Raster, Source, check_alignment, decode_y4m
 from fr_lib.encode.ffmpeg import CONTAINER, _threads, ffmpeg_version, run_ffmpeg
 from fr_lib.errors import EncodeError, say
-from fr_lib.schema import CANONICAL_6, TEACHER, adapter
+from fr_lib.schema import CANONICAL_6, FIXED_POINT, adapter
 
-LIBVMAF_NAMES = {name: f"integer_{name}" for name in CANONICAL_6}
+# The teacher that makers of rows score with and stamp them with.
+SCORED_BY = V061
+LIBVMAF_NAMES = {name: f"{FIXED_POINT}{name}" for name in CANONICAL_6}
 # libvvenc 1.15.0-dev at times ends with success and an empty file; the next try is whole.
 ATTEMPTS = 24
 
@@ -94,7 +97,7 @@ def score(
         keep_tmp_files=True,
     )
     try:
-        frames = run.calculate(["vmaf"], {"model_path": f"{TEACHER}.json"})["vmaf"]
+        frames = run.calculate(["vmaf"], {"model_path": SCORED_BY.model_file})["vmaf"]
     except (FfmpegQualityMetricsError, RuntimeError) as broken:
         last = str(broken).strip().splitlines()[-1].strip()
         raise EncodeError(
@@ -142,7 +145,7 @@ def run_cell(cell: Cell, ffmpeg: str, scratch: Path, reference: Path, raster: Ra
     stamp = {
         "enc_bytes": encoded.stat().st_size,
         "enc_time_ms": elapsed_ms,
-        "teacher": TEACHER,
+        "teacher": SCORED_BY.name,
         "ffmpeg_version": ffmpeg_version(ffmpeg),
         "libvmaf_version": libvmaf,
         "src_sha256": cell.source.sha256,

@@ -12,12 +12,12 @@ from pathlib import Path
 import pandas as pd
 
 from fr_lib.corpus import SUFFIXES, read_table, write_table
-from fr_lib.encode.cell import Cell, run_cell
+from fr_lib.encode.cell import SCORED_BY, Cell, run_cell
 from fr_lib.encode.clips import Source, clip_origins, decode_y4m
 from fr_lib.encode.ffmpeg import ffmpeg_version, probe_encoder
 from fr_lib.errors import EncodeError, FrError, InputError, say
 from fr_lib.files import sha256_of, write_bytes, write_json
-from fr_lib.schema import ADAPTERS, TEACHER, adapter
+from fr_lib.schema import ADAPTERS, adapter
 
 CELL_KEY = ("src", "encoder", "preset", "cq")
 
@@ -332,7 +332,7 @@ def write_provenance(
     facts = {
         "corpus": {"file": out.name, "sha256": sha256_of(out), "rows": len(table)},
         "command": shlex.join(command),
-        "teacher": TEACHER,
+        "teacher": SCORED_BY.name,
         "ffmpeg_version": ffmpeg_version(ffmpeg),
         "libvmaf_version": sorted(table["libvmaf_version"].unique().tolist()),
         "sources": clip_origins(list(dict.fromkeys(c.source for c in cells)), manifest),

@@ -9,7 +9,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from fr_lib.arms import SHIPPED_ARM
 from fr_lib.errors import ArtefactError, say
+from fr_lib.evaluate import RETRAIN_PENDING
 from fr_lib.files import ROOT
 from fr_lib.schema import (
     CANONICAL_6,
@@ -24,7 +26,6 @@ from fr_lib.schema import (
 SCHEMA = "registry.schema.json"
 SIDECAR_SCHEMA = "sidecar.schema.json"
 FORMULA_SCHEMA = "formula.schema.json"
-RETRAIN_PENDING = "v3 retrain pending"
 LICENSE = "BSD-2-Clause-Patent"
 MAX_NOTES = 512
 FOLD_METRICS = ("plcc", "srocc", "rmse")
@@ -95,9 +96,11 @@ def _metric(value: Any) -> float | None:
 
 
 def _notes(gate: Mapping[str, Any], slots: Mapping[str, int], synthetic: bool) -> str:
+    from fr_lib.evaluate import failed_clauses  # brings pandas, which a consumer does not need
+
     parts = []
     if not gate["gate_passed"]:
-        failed = [c["name"] for c in gate["clauses"] if c["blocks"] and c["status"] == "fail"]
+        failed = [c["name"] for c in failed_clauses(gate)]
         parts.append(f"{RETRAIN_PENDING}: the ship gate failed ({', '.join(failed)}).")
     if synthetic:
         parts.append("Smoke run on synthetic rows, not for scoring.")
@@ -114,7 +117,7 @@ def _training(
 ) -> dict[str, Any]:
     from fr_lib.evaluate import MEAN_PLCC  # brings pandas, which a consumer does not need
 
-    arm = loso["arms"]["v3"]
+    arm = loso["arms"][SHIPPED_ARM]
     names = ("mean_plcc", "std_plcc", "min_plcc", "max_plcc", "mean_srocc", "mean_rmse")
     return {
         "dataset": dataset,
@@ -161,7 +164,7 @@ def sidecar(
     feature_mean, feature_std : (6,) sequences of float
         Of the rows of the shipped fit, raw libvmaf units, order ``CANONICAL_6``.
     loso, gate : mapping
-        Contents of ``loso.json`` (arm "v3" is used) and ``gate.json``.
+        Contents of ``loso.json`` (the arm that ships is used) and ``gate.json``.
     corpus_name, corpus_sha256 : str
         File name without folders, and the sha256 of its bytes.
     n_rows : int

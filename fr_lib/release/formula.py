@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fr_lib.corpus import MODEL_FILE, MODEL_PACKAGE, svr_parameters, vmaf_from_features
+from fr_lib.corpus import MODEL_FOLDER, MODEL_PACKAGE, V061, svr_parameters, vmaf_from_features
 from fr_lib.errors import ArtefactError, say
 from fr_lib.files import sha256_of, write_bytes
 from fr_lib.release.onnx import Graph, check_onnx, open_session
-from fr_lib.schema import CANONICAL_6, TEACHER
+from fr_lib.schema import CANONICAL_6
 
 if TYPE_CHECKING:
     import onnx
 
-FORMULA_ID = "vmaf_v0_6_1_formula"
+FORMULA_ID = f"{V061.name.replace('.', '_')}_formula"
 FORMULA_INPUTS = {"features": ("N", len(CANONICAL_6))}
 # Float32 inside would cost 5e-3: support vectors of weight 4 nearly cancel, and what is left is
 # divided by 0.012. With double inside the rounding of ports costs 2e-5.
@@ -143,7 +143,7 @@ def check_formula(path: str | Path) -> dict[str, Any]:
         raise ArtefactError(
             say(
                 str(path),
-                f"differs from VMAF v0.6.1 by {off:g} points",
+                f"differs from {V061.title} by {off:g} points",
                 f"{FORMULA_ATOL:g}",
                 "release again",
             )
@@ -172,7 +172,7 @@ def formula_card(facts: dict[str, Any]) -> dict[str, Any]:
     facts : dict
         What :func:`export_formula` returned.
     """
-    package = distribution(MODEL_PACKAGE)
+    package, file = distribution(MODEL_PACKAGE), f"{MODEL_FOLDER}/{V061.model_file}"
     return {
         "id": FORMULA_ID,
         "kind": "fr",
@@ -181,12 +181,12 @@ def formula_card(facts: dict[str, Any]) -> dict[str, Any]:
         "notes": NOTES,
         "feature_order": list(CANONICAL_6),
         "codec_aware": False,
-        "teacher": TEACHER,
+        "teacher": V061.name,
         "source": {
             "package": package.name,
             "version": package.version,
-            "file": MODEL_FILE,
-            "sha256": sha256_of(str(package.locate_file(f"{MODEL_PACKAGE}/{MODEL_FILE}"))),
+            "file": file,
+            "sha256": sha256_of(str(package.locate_file(f"{MODEL_PACKAGE}/{file}"))),
         },
         "license": LICENSE,
         "copyright": COPYRIGHT,

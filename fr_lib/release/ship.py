@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from fr_lib.evaluate import SHIPPED_ARM, joined
+from fr_lib.arms import SHIPPED_ARM
+from fr_lib.evaluate import joined
 from fr_lib.files import ROOT, write_json
 from fr_lib.release.card import sidecar
 from fr_lib.release.checks import verify
@@ -93,7 +94,7 @@ def ship_model(run: RunDir) -> dict[str, Any]:
         recipe=recipe.as_dict()
         | {"seed": seed, "made_rows": made_count(len(corpus.table), recipe.made_per_row)},
         provenance=provenance(),
-        synthetic="synthetic" in corpus.table and bool(corpus.table["synthetic"].any()),
+        synthetic=corpus.synthetic,
     )
     write_json(folder / f"{MODEL_ID}.json", card)
     upsert_row(folder / REGISTRY, registry_row(card))

@@ -25,7 +25,7 @@ STORE = ROOT / "data" / "evidence"
 REMEDY = "make book PROFILE=full"
 # What decides the figures; stored results are stale when any of it comes to mean something else.
 CODE = (
-    *("schema", "corpus/load", "corpus/rows", "corpus/teachers", "corpus/logs"),
+    *("schema", "arms", "corpus/load", "corpus/rows", "corpus/teachers", "corpus/logs"),
     *("train/model", "train/recipe", "train/made", "train/fold", "train/batch", "train/many"),
     *("evaluate/rivals", "evaluate/loso", "evaluate/outside"),
     *("evaluate/transfer", "evaluate/ablation"),

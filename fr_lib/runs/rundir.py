@@ -19,19 +19,8 @@ import pandas as pd
 from fr_lib.corpus import Corpus, write_table
 from fr_lib.errors import ArtefactError, say
 from fr_lib.files import read_json, sha256_of, write_bytes, write_json
+from fr_lib.runs.chapters import ARTEFACTS
 
-# File, and the notebook that writes it, in order. What comes after a rerun notebook is stale.
-ARTEFACTS = {
-    "corpus.parquet": "01_corpus_audit",
-    "audit.json": "01_corpus_audit",
-    "loso.json": "02_loso",
-    "folds.parquet": "02_loso",
-    "oof.parquet": "02_loso",
-    "networks.pt": "02_loso",
-    "outside.json": "03_gate",
-    "gate.json": "03_gate",
-    "export.json": "04_export",
-}
 PROGRESS = "progress.json"
 
 

@@ -11,6 +11,7 @@ import pandas as pd
 from matplotlib import colormaps
 from matplotlib.colors import Colormap, ListedColormap, Normalize
 
+from fr_lib.errors import NOT_FINITE
 from fr_lib.schema import encoder_index
 
 if TYPE_CHECKING:
@@ -46,12 +47,6 @@ PALETTE: Mapping[str, tuple[str, str]] = {
     "h264_videotoolbox": ("#004488", "P"),
     "hevc_videotoolbox": ("#993404", "P"),
 }
-# Of the three, the arm that ships is the darkest.
-ARM_STYLE: Mapping[str, tuple[str, str]] = {
-    "v1": ("#888888", "o"),
-    "v2": ("#DDAA33", "s"),
-    "v3": ("#004488", "D"),
-}
 _INK = "#333333"
 _ALERT = "#BB5566"
 _GRID = "#DDDDDD"
@@ -59,7 +54,6 @@ _FAINT = "#888888"
 _CORRELATIONS = ("plcc", "srocc")
 # On an axis of 1 - PLCC, a PLCC of 1 has no place; it is drawn here.
 _LEAST_LOSS = 1e-8
-_BIN = 10  # VMAF points
 
 
 def figure(rows: int = 1, cols: int = 1, height: float = 3.4) -> tuple[Figure, Any]:
@@ -197,7 +191,7 @@ def _scatter(ax: Axes, rows: pd.DataFrame, y: np.ndarray) -> None:
         )
     missing = int((~np.isfinite(y)).sum())
     if missing:
-        words = f"{missing:,} of {len(y):,} not finite"
+        words = f"{missing:,} of {len(y):,} {NOT_FINITE}"
         ax.text(0.03, 0.97, words, transform=ax.transAxes, va="top", fontsize=SMALL, color=_ALERT)
 
 
