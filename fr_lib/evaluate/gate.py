@@ -180,7 +180,6 @@ def _lift_clause(own: pd.DataFrame, blind: pd.DataFrame, encoders: Sequence[str]
             limit,
             None,
             NOT_MEASURED,
-            RETRAIN_PENDING,
             False,
             f"not measurable: {found} ({', '.join(families)}), {MIN_FAMILIES} needed; {room}",
             source,
