@@ -16,11 +16,17 @@ from pathlib import Path
 import pytest
 from chain import ROOT, Done, run_alone, run_hopeless, run_nbval, run_nvenc, run_smoke, tree
 from filelock import FileLock
+from hypothesis import HealthCheck, settings
 
 from fr_lib.corpus import load_corpus, write_table
 from fr_lib.pipeline import smoke_corpus
 from fr_lib.runs import RunDir
 
+# How fast a shared machine draws an example is no property of what is tested.
+settings.register_profile(
+    "here", deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("here")
 RUNS = ("smoke", "hopeless", "nvenc", "alone", "checked")
 
 

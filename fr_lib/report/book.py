@@ -18,9 +18,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from markupsafe import Markup
 
 from fr_lib.errors import ArtefactError, say
 from fr_lib.files import ROOT, read_json
+from fr_lib.report.names import page_code, page_name, page_text
 from fr_lib.report.tables import shipped_first, worst_of_domain
 from fr_lib.runs import RunDir, find
 from fr_lib.schema import ADAPTERS, CANONICAL_6, ENCODER_VOCAB_V2
@@ -151,13 +153,25 @@ def seed_figures(found: Mapping[str, Any] | None) -> dict[str, Any] | None:
 
 
 def render_page(text: str, values: Mapping[str, Any]) -> str:
-    """Fill a page; jinja2.UndefinedError if it names what no file has."""
+    """Fill a page; jinja2.UndefinedError if it names what no file has.
+
+    Text that is put in means itself, whatever is in it: see :mod:`fr_lib.report.names`.
+    """
     import jinja2
 
     environment = jinja2.Environment(
-        undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        autoescape=False,
+        finalize=page_text,
     )
-    environment.filters |= {"number": number, "thousands": thousands}
+    environment.filters |= {
+        "number": lambda *given: Markup(number(*given)),
+        "thousands": lambda value: Markup(thousands(value)),
+        "name": page_name,
+        "code": page_code,
+    }
     return environment.from_string(text).render(values)
 
 

@@ -11,6 +11,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         'evidence': ['find', 'get_evidence', 'keep', 'seed_folds', 'why_missing'],
+        'parameters': ['PARAMETERS', 'fault_of', 'judge_parameters', 'refuse'],
         'networks': ['load_networks', 'save_networks'],
         'rundir': ['PROGRESS', 'RunDir', 'plain', 'project_path'],
     },
