@@ -10,7 +10,7 @@ import json
 import sys
 from pathlib import Path
 
-from fr_lib.errors import FrError, InputError, say
+from fr_lib.errors import FrError, InputError, printable, say
 
 DEFAULT_CORPUS = "data/corpus.jsonl.gz"
 MODEL_DIR = "model/tiny"
@@ -20,8 +20,13 @@ def _run(args: argparse.Namespace) -> int:
     from fr_lib.pipeline import PROFILES, parse_settings, run_all, smoke_corpus
     from fr_lib.runs import RunDir
 
-    run = RunDir(args.run_dir or ("runs/smoke" if args.smoke else "runs/shipped"))
-    settings = dict(PROFILES[args.profile]) | parse_settings(args.set)
+    run_dir = args.run_dir
+    if run_dir is None:
+        run_dir = "runs/smoke" if args.smoke else "runs/shipped"
+    settings = dict(PROFILES[args.profile]) | parse_settings(
+        args.set, run_dir=run_dir, corpus=args.corpus
+    )
+    run = RunDir(run_dir)
     if args.smoke:
         settings = {"epochs": 60} | settings | {"corpus": str(smoke_corpus(run))}
     elif not Path(args.corpus).is_file():
@@ -29,7 +34,7 @@ def _run(args: argparse.Namespace) -> int:
     else:
         settings = settings | {"corpus": args.corpus}
     settings["run_dir"] = str(run.path)
-    print(f"corpus {settings['corpus']}, run directory {run.path}")
+    print(printable(f"corpus {settings['corpus']}, run directory {run.path}"))
     return run_all(run, settings, book=not args.no_book)
 
 
@@ -37,6 +42,7 @@ def _corpus(args: argparse.Namespace) -> int:
     from fr_lib.encode import (
         build_grid,
         default_ffmpeg,
+        ffmpeg_version,
         find_sources,
         make_corpus,
         usable_encoders,
@@ -55,6 +61,7 @@ def _corpus(args: argparse.Namespace) -> int:
     grid_of = (args.encoder, args.quality, args.preset, args.every, args.threads)
     build_grid([], *grid_of)
     sources = find_sources(args.source, args.manifest, raw)
+    ffmpeg_version(ffmpeg)
     versions = usable_encoders(ffmpeg, args.encoder, print)
     cells = [cell for cell in build_grid(sources, *grid_of) if cell.encoder in versions]
     out = Path(args.out)
@@ -141,13 +148,28 @@ def _predict(args: argparse.Namespace) -> int:
     return 0
 
 
+def _settings_help() -> str:
+    from fr_lib.runs import PARAMETERS
+
+    return "\n".join(
+        f"  {name}: {known.meaning}; {known.allowed}"
+        for name, known in PARAMETERS.items()
+        if not known.instead
+    )
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m fr_lib", description=__doc__, fromfile_prefix_chars="@"
     )
     commands = parser.add_subparsers(required=True, metavar="command")
 
-    run = commands.add_parser("run", help="corpus -> notebooks -> model and book")
+    run = commands.add_parser(
+        "run",
+        help="corpus -> notebooks -> model and book",
+        epilog=f"parameters for --set:\n{_settings_help()}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     run.add_argument("--corpus", default=DEFAULT_CORPUS, help="default: %(default)s")
     run.add_argument("--run-dir", help="default: runs/shipped, or runs/smoke with --smoke")
     run.add_argument(
@@ -155,7 +177,7 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="a notebook parameter; may be repeated",
+        help="a notebook parameter, see below; may be repeated",
     )
     run.add_argument("--smoke", action="store_true", help="a small synthetic corpus, in seconds")
     run.add_argument(
@@ -245,7 +267,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return args.do(args)
     except FrError as refused:
-        print(refused, file=sys.stderr)
+        print(printable(str(refused), keep="\n"), file=sys.stderr)
         return refused.exit_code
     except KeyboardInterrupt:
         print("interrupted; finished work is kept", file=sys.stderr)

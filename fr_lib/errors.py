@@ -67,6 +67,25 @@ def text(value: float | None, form: str, missing: str = NOT_MEASURED) -> str:
     return missing if value is None or not math.isfinite(value) else format(value, form)
 
 
+def printable(text: str, keep: str = "") -> str:
+    r"""Return text for a terminal, which would obey the control characters of a name.
+
+    Parameters
+    ----------
+    text : str
+    keep : str
+        Characters that stay though they cannot be seen, such as the line end between two messages.
+
+    Examples
+    --------
+    >>> printable("a\x1b[31m\nb")
+    'a\\x1b[31m\\nb'
+    """
+    return "".join(
+        c if c.isprintable() or c in keep else c.encode("unicode_escape").decode() for c in text
+    )
+
+
 def say(where: str, found: str, allowed: str, todo: str) -> str:
     """Return the one-line message that every error of this package carries.
 

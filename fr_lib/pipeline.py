@@ -21,21 +21,26 @@ from typing import Any
 
 from fr_lib import errors
 from fr_lib.arms import SHIPPED_ARM
-from fr_lib.errors import ArtefactError, FrError, InputError, say
+from fr_lib.errors import ArtefactError, FrError, printable, say
 from fr_lib.evaluate import failed_clauses
 from fr_lib.files import ROOT
 from fr_lib.report import build_book
-from fr_lib.runs import CHAPTERS, PROGRESS, STEPS, RunDir, find, why_missing
+from fr_lib.runs import (
+    CHAPTERS,
+    PARAMETERS,
+    PROGRESS,
+    STEPS,
+    RunDir,
+    fault_of,
+    find,
+    judge_parameters,
+    refuse,
+    why_missing,
+)
 
 PROFILES: Mapping[str, Mapping[str, Any]] = {
     "quick": {},
     "full": {"seeds": 5, "measure": True},
-}
-# Parameters that a whole run sets itself, and what to use instead.
-_OWN = {
-    "corpus": "use --corpus",
-    "run_dir": "use --run-dir",
-    "stop_on_fail": "a whole run always carries the verdict on to the book",
 }
 
 
@@ -76,56 +81,47 @@ def declared_parameters(name: str) -> dict[str, Any]:
     }
 
 
-def parse_settings(
-    settings: Sequence[str], names: Sequence[str] = tuple(c.name for c in CHAPTERS)
-) -> dict[str, Any]:
-    """Read ``key=value`` strings against the parameters that the notebooks declare.
+def parse_settings(settings: Sequence[str], **own: str) -> dict[str, Any]:
+    """Read ``key=value`` strings into values that the notebooks' parameters may have.
+
+    Parameters
+    ----------
+    settings : sequence of str
+    **own : str
+        Parameters that the run sets itself, judged along.
 
     Raises
     ------
     InputError
-        For an unknown name (the nearest is named), one that the run sets itself, or a value of
-        another type than the default's.
+        With a line for each that is wrong: no value, an unknown name (the nearest is named), one
+        that the run sets itself, a value that its parameter cannot have.
     """
-    known: dict[str, Any] = {}
-    for name in names:
-        known |= declared_parameters(name)
     given = {}
+    faults = [fault for key, value in own.items() if (fault := fault_of(key, value))]
     for setting in settings:
         key, equals, text = setting.partition("=")
-        if not equals:
-            raise InputError(say("--set", repr(setting), "key=value", "add the value"))
-        if key not in known:
-            near = difflib.get_close_matches(key, known, n=1, cutoff=0.0)[0]
-            raise InputError(
-                say(
-                    "--set",
-                    f"{key!r} is no parameter of any notebook",
-                    ", ".join(sorted(known)),
-                    f"did you mean {near!r}?",
-                )
-            )
-        if key in _OWN:
-            others = ", ".join(sorted(known.keys() - _OWN))
-            raise InputError(say("--set", f"{key!r} is set by the run", others, _OWN[key]))
-        given[key] = _typed(key, text, known[key])
+        fault = _no_setting(key, equals, setting)
+        if fault is None:
+            given[key] = PARAMETERS[key].read(text)
+            fault = fault_of(key, given[key], where="--set")
+        if fault is not None:
+            faults.append(fault)
+    refuse(faults)
     return given
 
 
-def _typed(key: str, text: str, default: Any) -> Any:
-    if isinstance(default, str):
-        return text
-    try:
-        value = ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        value = text
-    if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
-    if type(value) is not type(default):
-        raise InputError(
-            say(f"--set {key}", repr(text), type(default).__name__, f"like {default!r}")
-        )
-    return value
+def _no_setting(key: str, equals: str, setting: str) -> str | None:
+    """Return why a ``key=value`` sets nothing, whatever the value."""
+    free = ", ".join(sorted(name for name, known in PARAMETERS.items() if not known.instead))
+    if not equals:
+        return say("--set", f"{setting!r:.60}", "key=value", "add the value")
+    if key not in PARAMETERS:
+        (near,) = difflib.get_close_matches(key[:60], PARAMETERS, n=1, cutoff=0.0)
+        found = f"{key!r:.60} is no parameter of any notebook"
+        return say("--set", found, free, f"did you mean {near!r}?")
+    if PARAMETERS[key].instead:
+        return say("--set", f"{key!r} is set by the run", free, PARAMETERS[key].instead)
+    return None
 
 
 def run_notebook(name: str, run: RunDir, settings: Mapping[str, Any]) -> Path:
@@ -140,6 +136,8 @@ def run_notebook(name: str, run: RunDir, settings: Mapping[str, Any]) -> Path:
 
     Raises
     ------
+    InputError
+        For a value that its parameter cannot have; then nothing is written or removed.
     NotebookFailed
         With notebook, cell and message; the copy is kept as ``<name>.failed.ipynb``. What an
         earlier run left of this and later notebooks is gone either way.
@@ -149,6 +147,7 @@ def run_notebook(name: str, run: RunDir, settings: Mapping[str, Any]) -> Path:
     declared = declared_parameters(name)
     # All of them, so that the injected cell of the copy documents the run.
     full = declared | {k: v for k, v in settings.items() if k in declared}
+    judge_parameters(full)
     folder = run / "notebooks"
     folder.mkdir(parents=True, exist_ok=True)
     partial, final = folder / f"{name}.inprogress.ipynb", folder / f"{name}.ipynb"
@@ -272,6 +271,7 @@ def run_all(
     """
     # Inside the whole run the verdict is carried on to 04 and to the book.
     settings = dict(settings) | {"stop_on_fail": False}
+    judge_parameters(settings)
     for name in STEPS:
         with shown_progress(name, run):
             run_notebook(name, run, settings)
@@ -282,7 +282,7 @@ def run_all(
             page = build_book(run, missing)
     loso, gate = run.read("loso.json"), run.read("gate.json")
     for line in closing_lines(loso, gate, run, page):
-        say_line(line)
+        say_line(printable(line))
     return 0 if gate["gate_passed"] else 1
 
 

@@ -17,10 +17,16 @@ from pathlib import Path
 import pytest
 from chain import ROOT, Done, run_hopeless, run_nbval, run_nvenc, run_smoke, tree
 from filelock import FileLock
+from hypothesis import HealthCheck, settings
 
 from fr_lib.corpus import V061, load_corpus, write_table
 from fr_lib.corpus.teachers import TEACHERS
 
+# How fast a shared machine draws an example is no property of what is tested.
+settings.register_profile(
+    "here", deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("here")
 RUNS = ("smoke", "hopeless", "nvenc", "steps", "checked")
 
 

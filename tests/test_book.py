@@ -10,7 +10,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from chain import EVIDENCE, NVENC_ONLY, Done
+from chain import EVIDENCE, HOSTILE_NAMES, HOSTILE_RUN, NVENC_ONLY, Done
 
 from fr_lib.corpus import load_corpus
 from fr_lib.errors import ArtefactError
@@ -69,6 +69,11 @@ class Page(HTMLParser):
     def __str__(self) -> str:
         # Code and links are elements of their own; what surrounds them is set without a space.
         return re.sub(r" (?=[,.;:)])|(?<=\() ", "", " ".join(self.text))
+
+
+def visible(name: str) -> str:
+    """Return what a page shows of a name of the tests: its one control character in letters."""
+    return name.replace("\x1b", "\\x1b")
 
 
 def pages(done: Done) -> list[Path]:
@@ -209,6 +214,8 @@ LEFTOVER = re.compile(
 def test_no_page_shows_leftovers(smoke, hopeless, nvenc):
     for path in pages(smoke) + pages(hopeless) + pages(nvenc):
         shown = str(Page(path))
+        for name in HOSTILE_NAMES:
+            shown = shown.replace(" ".join(visible(name).split()), "")
         found = LEFTOVER.search(shown)
         assert not found, f"{path.name}: ...{shown[max(0, found.start() - 60) : found.end() + 20]}"
 
@@ -395,6 +402,42 @@ def test_a_page_opens_from_disk_whole_and_fits_its_window(browser, hopeless, nam
     assert all(images)
     if name in (CARD, AUDIT, LOSO):
         assert images
+
+
+NAMED = {CARD, AUDIT, LOSO}  # their tables list every source
+INJECTED = """[...document.querySelectorAll(
+    '[onerror], img[src="x"], :is(td, p, li) script, .note, a[href^="javascript:"]'
+)].map(e => e.outerHTML)"""
+
+
+def test_names_of_any_kind_are_text_on_every_page(browser, hopeless):
+    seen = set()
+    for path in pages(hopeless):
+        page, said = browser.new_page(), []
+        page.on("dialog", lambda dialog, said=said: (said.append(dialog.message), dialog.dismiss()))
+        page.goto(path.as_uri(), wait_until="load")
+        texts = page.evaluate(
+            "[...document.querySelectorAll('article :is(td, bdi, code)')].map(e => e.textContent)"
+        )
+        injected = page.evaluate(INJECTED)
+        page.close()
+        assert (said, injected) == ([], []), path.name
+        name = path.relative_to(hopeless.page().parent).with_suffix("").as_posix()
+        if name in NAMED:
+            seen.add(name)
+            assert {visible(source) for source in HOSTILE_NAMES} <= set(texts), name
+        if name == CARD:
+            assert {HOSTILE_RUN, f"{HOSTILE_RUN}.jsonl.gz"} <= set(texts)
+    assert seen == NAMED
+
+
+def test_names_of_any_kind_are_in_the_files_of_the_run_as_they_are(hopeless):
+    loso = hopeless.json("loso.json")["arms"]["v3"]
+    assert {fold["held_out"] for fold in loso["folds"]} == {*HOSTILE_NAMES}
+    assert hopeless.json("gate.json")["run_id"] == HOSTILE_RUN
+    shown = [line for line in hopeless.out.splitlines() if line.startswith("LOSO:")]
+    assert len(shown) == 1
+    assert shown[0].isprintable()
 
 
 def test_the_card_shows_its_heading_and_its_verdict_in_the_first_window(browser, hopeless):

@@ -64,7 +64,11 @@ def test_wrong_usage_ends_with_2(arguments, capsys):
 
 @pytest.mark.parametrize(
     ("setting", "message"),
-    [("epochs", "key=value"), ("epochs=many", "int"), ("corpsu=x", "did you mean 'corpus'")],
+    [
+        ("epochs", "key=value"),
+        ("epochs=many", "whole number"),
+        ("corpsu=x", "did you mean 'corpus'"),
+    ],
 )
 def test_a_setting_that_does_not_fit_ends_with_2(setting, message, capsys):
     assert main(["run", "--set", setting]) == 2

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from markupsafe import Markup
 
 from fr_lib.arms import ARMS, BLIND_ARM, SHIPPED_ARM
 from fr_lib.corpus import formula_applies, teacher_of
@@ -29,6 +30,7 @@ from fr_lib.evaluate import (
     failed_clauses,
 )
 from fr_lib.files import ROOT, read_json
+from fr_lib.report.names import page_code, page_name, page_text
 from fr_lib.report.tables import shipped_first, worst_of_domain
 from fr_lib.runs import CHAPTERS, PAGES, RunDir, find
 from fr_lib.schema import ADAPTERS, CANONICAL_6, ENCODER_VOCAB_V2
@@ -170,13 +172,26 @@ def seed_figures(found: Mapping[str, Any] | None) -> dict[str, Any] | None:
 
 
 def render_page(page: str, values: Mapping[str, Any]) -> str:
-    """Fill a page; jinja2.UndefinedError if it names what no file has."""
+    """Fill a page; jinja2.UndefinedError if it names what no file has.
+
+    Text that is put in means itself, whatever is in it: see :mod:`fr_lib.report.names`.
+    """
     import jinja2
 
     environment = jinja2.Environment(
-        undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        autoescape=False,
+        finalize=page_text,
     )
-    environment.filters |= {"number": number, "thousands": thousands, "text": text}
+    environment.filters |= {
+        "number": lambda *given: Markup(number(*given)),
+        "thousands": lambda value: Markup(thousands(value)),
+        "text": lambda *given: Markup(text(*given)),
+        "name": page_name,
+        "code": page_code,
+    }
     return environment.from_string(page).render(values)
 
 

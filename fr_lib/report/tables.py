@@ -12,8 +12,10 @@ from pandas.io.formats.style import Styler
 from fr_lib.arms import ARMS, BLIND_ARM, SHIPPED_ARM
 from fr_lib.errors import NOT_MEASURED, text
 from fr_lib.evaluate import ONE_CODEC
+from fr_lib.report.names import cell_text, page_text
 from fr_lib.schema import CANONICAL_6, VMAF_BIN
 
+_CELL = "white-space: pre-wrap; overflow-wrap: break-word; max-width: 30em"
 TEACHER_COLUMNS = ["src", "encoder", "preset", "quality", "n_rows", "max_abs_difference"]
 TWIN_COLUMNS = ["a", "b", "signs", "equal_rows", "common_rows"]
 
@@ -22,8 +24,11 @@ def show(table: pd.DataFrame) -> Styler:
     """Return a table for display without its row numbers; an empty one says so."""
     if table.empty:
         table = pd.DataFrame([["none", *[""] * (len(table.columns) - 1)]], columns=table.columns)
-    figures = dict.fromkeys(table.select_dtypes("float").columns, "{:.6g}")
-    return table.style.hide(axis="index").format(figures, na_rep=NOT_MEASURED)
+    forms = dict.fromkeys(table.columns, cell_text)
+    forms |= dict.fromkeys(table.select_dtypes("float").columns, "{:.6g}")
+    # Spaces and line ends belong to a name, and a long one must break somewhere.
+    style = table.style.hide(axis="index").set_table_styles([{"selector": "td", "props": _CELL}])
+    return style.format(forms, na_rep=NOT_MEASURED).format_index(escape="html", axis="columns")
 
 
 def _interval(pair: tuple[float | None, float | None], form: str) -> str:
@@ -79,7 +84,10 @@ def made_sentence(recipe: Mapping[str, Any]) -> str:
 
 def reasons(clauses: Sequence[Mapping[str, Any]]) -> str:
     """Return what each clause of the gate says, as a Markdown list."""
-    return "\n".join(f"- **{c['name']}**: {c['reason']} ({c['source']})." for c in clauses)
+    return "\n".join(
+        f"- **{page_text(c['name'])}**: {page_text(c['reason'])} ({page_text(c['source'])})."
+        for c in clauses
+    )
 
 
 def gate_table(clauses: Sequence[Mapping[str, Any]]) -> pd.DataFrame:

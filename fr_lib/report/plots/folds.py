@@ -18,6 +18,7 @@ from matplotlib.ticker import (
 from fr_lib.arms import ARMS, SHIPPED_ARM
 from fr_lib.errors import NOT_FINITE, InputError, say, text
 from fr_lib.evaluate import LIFT_FLOOR
+from fr_lib.report.names import labels
 from fr_lib.schema import VMAF_BIN, encoder_index
 
 if TYPE_CHECKING:
@@ -38,7 +39,6 @@ from fr_lib.report.plots.style import (
     _list_rows,
     _of_arm,
     _scatter,
-    _short,
     _solid_markers,
     figure,
 )
@@ -109,7 +109,7 @@ def fold_grid(oof: pd.DataFrame, folds: pd.DataFrame, arm: str) -> Figure:
     side = (WIDTH_IN - 0.8) / max(cols, 2) - 0.1
     fig, axes = figure(rows, cols, height=0.9 + rows * (side + 0.3))
     panels = np.atleast_1d(axes).ravel()
-    names = _short(shown["held_out"].tolist(), limit=24 if cols <= 3 else 18)
+    names = labels(shown["held_out"].tolist(), limit=24 if cols <= 3 else 18)
     for i, (name, fold) in enumerate(zip(names, shown.itertuples(), strict=True)):
         _predicted(_held_out(oof, fold.held_out), arm, panels[i], _fold_note(fold))
         panels[i].set_title(name, fontsize=SMALL)
@@ -324,9 +324,8 @@ def plot_lift(difference: Mapping[str, Any], *, ax: Axes) -> Axes:
     correlation = metric in _CORRELATIONS
     per_source = pd.Series(difference["per_source"], dtype=float)
     per_source = per_source.sort_values(ascending=correlation, na_position="first")
-    names = [*_short(list(per_source.index)), "mean, 95 % interval"]
     values = np.array([*per_source, _or_nan(difference["mean"])])
-    rows = np.arange(len(names))
+    rows = np.arange(len(values))
     colour, marker = ARMS[arm].colour, ARMS[arm].marker
     ax.axvline(0, color=_INK, linewidth=0.8)
     ax.plot(values[:-1], rows[:-1], "o", color=colour, markersize=4.5)
@@ -337,7 +336,7 @@ def plot_lift(difference: Mapping[str, Any], *, ax: Axes) -> Axes:
     _mark_not_finite(ax, rows[~np.isfinite(values)], 0.0 if correlation else 1.0, colour)
     unit = "right is better" if correlation else "VMAF points; left is better"
     _frame(ax, f"{metric.upper()} of {arm} minus {difference['baseline']} ({unit})", "")
-    _list_rows(ax, names, "held-out source")
+    _list_rows(ax, list(per_source.index), "held-out source", last=["mean, 95 % interval"])
     if metric == "plcc":
         _mark_floor(ax)
     _write_margin(ax, values, "+.6f" if correlation else "+.3f")
