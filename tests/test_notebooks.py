@@ -144,7 +144,7 @@ def test_the_sources_hold_no_results(name):
 @each
 def test_only_known_tags_are_used(name):
     used = {tag for cell in notebook(name).cells for tag in tags(cell)}
-    assert used <= {"parameters", "hide-input", "remove-cell"}
+    assert used <= {"parameters", "nbval-check-output", "hide-input", "remove-cell"}
 
 
 @each
