@@ -108,7 +108,8 @@ def judge_parameters(values: Mapping[str, Any]) -> None:
     InputError
         One line for each wrong value.
     """
-    own = {name: values[name] for name in PARAMETERS if name in values}
+    # A notebook may have imported a function of the same name; no parameter is one.
+    own = {n: values[n] for n in PARAMETERS if n in values and not callable(values[n])}
     refuse([fault for name, value in own.items() if (fault := fault_of(name, value, given=False))])
 
 
