@@ -20,8 +20,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "statement",
             "verdict",
         ],
-        "own": ["own_clauses"],
-        "clauses": ["MEAN_PLCC", "WORST_PLCC"],
+        "own": ["MIN_ROWS", "own_clauses"],
+        "clauses": ["MEAN_PLCC", "MIN_SOURCES", "WORST_PLCC"],
         "loso": [
             "ARMS",
             "SHIPPED_ARM",
