@@ -250,10 +250,8 @@ def graph_faults(
     yield from _weight_faults(model.graph.initializer, template.graph.initializer, free)
     bare, ours = _bare(model), _bare(template)
     if bare != ours:
-        yield (
-            f"surroundings of the graph ({_first_difference(bare, ours)})",
-            "those that fr_lib writes",
-        )
+        where = _first_difference(bare, ours)
+        yield f"{where} beside the graph is another", "what fr_lib writes"
 
 
 def _node_faults(nodes: Sequence[Any], allowed: Sequence[Any]) -> Iterator[Fault]:
@@ -262,15 +260,12 @@ def _node_faults(nodes: Sequence[Any], allowed: Sequence[Any]) -> Iterator[Fault
     if foreign:
         yield f"operators {', '.join(foreign)}", f"those of this graph: {', '.join(sorted(known))}"
     theirs, ours = ([_plain(node) for node in some] for some in (nodes, allowed))
-    if theirs != ours:
-        at = next(
-            (i for i, pair in enumerate(zip(theirs, ours, strict=False)) if pair[0] != pair[1]),
-            None,
-        )
-        if at is None:
-            yield f"{len(theirs)} nodes", f"{len(ours)}"
-        else:
-            yield f"node {at} is {_shown(theirs[at])}", _shown(ours[at])
+    unlike = (i for i, pair in enumerate(zip(theirs, ours, strict=False)) if pair[0] != pair[1])
+    at = next(unlike, None)
+    if at is not None:
+        yield f"node {at} is {_shown(theirs[at])}", _shown(ours[at])
+    elif len(theirs) != len(ours):
+        yield f"{len(theirs)} nodes", f"{len(ours)}"
 
 
 def _plain(node: Any) -> Any:

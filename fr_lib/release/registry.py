@@ -150,9 +150,8 @@ def _replaced(
     member that stays as it was keeps its characters.
     """
     gone = {key for key in BOUND if old.get("sha256") != row["sha256"]}
-    gone |= (
-        {"license_url"} if old.get("license") != row.get("license", old.get("license")) else set()
-    )
+    if row.get("license", old.get("license")) != old.get("license"):
+        gone.add("license_url")
     new = {key: value for key, value in old.items() if key not in gone} | row
     if new == old:
         return text

@@ -1,4 +1,4 @@
-"""Files of a model folder, read once and strictly: bytes within a limit, JSON that says one thing."""
+"""Files of a model folder, read once and strictly: limited bytes, JSON that says one thing."""
 
 from __future__ import annotations
 
