@@ -37,6 +37,7 @@ NOTES = (
     "at hand and VMAF v0.6.1 is the score that is wanted."
 )
 _RANDOM_ROWS = 1000
+_CONSTANTS = {"axis_of_rows", "axis_of_columns", "two", "lo", "hi"}
 
 
 def _build() -> onnx.ModelProto:
@@ -123,7 +124,7 @@ def formula_rules(model: onnx.ModelProto) -> Iterator[Fault]:
     template = _build()
     ours = {tensor.name for tensor in template.graph.initializer}
     yield from faults_of_ours(model, FORMULA_INPUTS)
-    yield from graph_faults(model, template, ours - {"lo", "hi", "two"})
+    yield from graph_faults(model, template, ours - _CONSTANTS)
 
 
 def check_formula(source: str | Path | bytes, where: str | Path = "") -> dict[str, Any]:
