@@ -302,7 +302,10 @@ def _weight_faults(
 
 
 def _tensor_faults(tensor: Any, ours: Any, free: bool) -> Iterator[Fault]:
-    form = [(t.data_type, list(t.dims), len(t.raw_data)) for t in (tensor, ours)]
+    form = [
+        (t.data_type, list(t.dims), 0 if t.data_location else len(t.raw_data))
+        for t in (tensor, ours)
+    ]
     if form[0] != form[1]:
         found, allowed = (f"type {kind}, shape {shape}, {size} bytes" for kind, shape, size in form)
         yield f"weight {tensor.name} ({found})", allowed

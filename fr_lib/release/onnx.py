@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 MAX_BYTES = 50 * 2**20
 MAX_PROTOBUF = 2**31 - 1
 MAX_LINE = 400
+MAX_STEPS, MAX_CONSTANT, MAX_RANK = 1024, 2**28, 64
 MIN_PARITY_ROWS = 1000
 PARITY_ATOL = 1e-4
 
@@ -182,12 +184,44 @@ def _faults(model: onnx.ModelProto) -> Iterator[tuple[str, str]]:
     refused = sorted({str(n.op_type) for n in nodes} - ALLOWED_OPS)
     if refused:
         yield f"operators {', '.join(refused)}", f"the {len(ALLOWED_OPS)} of ALLOWED_OPS"
+    yield from _unbounded(model)
     if outside:
         return  # the checker would look for those files in the working directory
     try:
         checker.check_model(model, full_check=True)
     except Exception as broken:  # on a damaged file also UnicodeDecodeError and the like
         yield f"not a valid model ({_first_line(broken)})", "valid ONNX"
+
+
+def _unbounded(model: onnx.ModelProto) -> Iterator[Fault]:
+    """Yield each loop without a fixed number of steps and each constant that is made too large."""
+    from onnx import numpy_helper
+
+    fixed = {t.name: t for graph in _graphs(model) for t in getattr(graph, "initializer", ())}
+    for node in _nodes(model):
+        if node.op_type == "Constant":
+            made = (attribute.t for attribute in node.attribute if attribute.name == "value")
+            fixed |= dict(zip(node.output, made, strict=False))
+
+    def numbers(name: str) -> list[int] | None:
+        """Return a constant's numbers; None where it is none, or longer than any shape."""
+        if name not in fixed or len(fixed[name].raw_data) > 8 * MAX_RANK:
+            return None
+        try:
+            return [int(n) for n in numpy_helper.to_array(fixed[name]).ravel()]
+        except Exception:  # dims and bytes that do not fit: the checker says so
+            return None
+
+    for node in _nodes(model):
+        if node.op_type == "Loop":
+            steps = numbers(node.input[0]) if node.input else None
+            if steps is None or len(steps) != 1 or not 0 <= steps[0] <= MAX_STEPS:
+                yield "a Loop without a fixed number of steps", f"at most {MAX_STEPS} steps"
+        elif node.op_type in ("ConstantOfShape", "Expand") and node.input:
+            shape = numbers(node.input[-1])
+            if shape and prod(max(1, n) for n in shape) > MAX_CONSTANT:
+                found = f"{node.op_type} to {shape}"
+                yield found, f"at most {MAX_CONSTANT} numbers"
 
 
 def check_onnx(

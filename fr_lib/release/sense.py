@@ -19,6 +19,8 @@ MIN_STD = 1e-8
 # Sums in another order, and float32 where the domain is float64.
 SAME, FLOAT32 = 1e-9, 1e-5
 
+OWN = ("trained_slots", "domain", "recipe", "run_provenance")
+
 Finding = tuple[str, Any, Any]  # what, found, allowed
 
 
@@ -26,6 +28,11 @@ def vocab_of(card: Mapping[str, Any]) -> tuple[str, ...] | None:
     """Return the vocabulary of the version that a sidecar names; None where there is none such."""
     named = card.get("encoder_vocab_version")
     return VOCABULARIES.get(named) if isinstance(named, int) else None
+
+
+def written_here(card: Mapping[str, Any]) -> bool:
+    """Say whether a sidecar has any of the keys that this project alone writes."""
+    return any(key in card for key in OWN)
 
 
 def card_problems(card: Mapping[str, Any], where: str | Path) -> list[str]:
@@ -36,6 +43,10 @@ def card_problems(card: Mapping[str, Any], where: str | Path) -> list[str]:
     figures above them, and, where the gate is said to have passed, figures that pass it. Every rule
     whose keys are there is asked, so that an older sidecar is judged by its content too.
     """
+    if not written_here(card):
+        found = f"of another project (no {', '.join(OWN)})"
+        allowed = "a sidecar that says which slots were trained, and from what"
+        return [say(str(where), found, allowed, "score it with that project's tools")]
     errors = schema_errors(SIDECAR_SCHEMA, card)
     sound = card.keys() - {at[0] for at, _ in errors if at}
     found = [
