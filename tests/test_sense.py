@@ -135,7 +135,7 @@ def test_a_constant_of_another_project_is_not_gigabytes(tmp_path, many, fine, by
 
 
 def test_the_reference_project_is_reported_row_by_row_in_plain_words(tmp_path):
-    """Its v1, v2 and v3: weights in a second file, a foreign sidecar, bundles that are not there."""
+    """Its v1, v2, v3: weights in a second file, a foreign sidecar, a bundle that is not there."""
     weight = numpy_helper.from_array(np.ones((6, 6), np.float32), "net.0.weight")
     nodes = [helper.make_node("Gemm", ["x", "net.0.weight"], ["y"])]
     plain = foreign(tmp_path, "fr_regressor_v1", nodes, [weight])
