@@ -418,6 +418,11 @@ GRAPHS = [
         port("output", 0, lambda p: p.__setattr__("name", "score")),
     ),
     Bad(
+        "a name that writes to the terminal",
+        "is Concat(features, codec_block) -> x [2J y",
+        lambda m: node(m, "both").output.__setitem__(0, "x\x1b[2J\ny"),
+    ),
+    Bad(
         "an output too many",
         "outputs {'vmaf'",
         lambda m: m.graph.output.append(
@@ -631,6 +636,11 @@ CARDS = [
         card=put("domain", "adm2", to=[-1e308, 1e308]),
     ),
     Bad(
+        "a text that writes to the terminal",
+        "training.dataset: x [2J y; allowed",
+        card=put("training", "dataset", to="x\x1b[2J\ny"),
+    ),
+    Bad(
         "another id",
         "id fr_regressor_v4; allowed: fr_regressor_v3",
         card=put("id", to="fr_regressor_v4"),
@@ -762,6 +772,11 @@ FILES = [
             ("..", "a/../../b.onnx", "does not match"),
             ("a root", "/b.onnx", "does not match"),
         )
+    ),
+    Bad(
+        "an id that writes to the terminal",
+        "$.models[0].id: ",
+        row=put("id", to="x\x1b[2J\ny"),
     ),
     Bad(
         "a bundle that is not there",

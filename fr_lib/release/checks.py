@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +25,7 @@ from fr_lib.release.strict import (
     FORMULA_SCHEMA,
     MAX_JSON,
     SCHEMA,
+    one_line,
     parse,
     read_bytes,
     read_object,
@@ -32,6 +34,8 @@ from fr_lib.release.strict import (
     schema_problems,
 )
 from fr_lib.schema import MODEL_ID, NEWEST_VOCAB
+
+ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
 
 @dataclass
@@ -149,7 +153,7 @@ def judge(
     try:
         verdict.model = _read(folder, path, MAX_BYTES if ours else MAX_PROTOBUF)
     except ArtefactError as broken:
-        verdict.problems += [str(broken), *papers]
+        verdict.problems = [one_line(problem) for problem in (str(broken), *papers)]
         return verdict
     verdict.problems += [*_model_problems(path, row, ours, verdict), *papers]
     if "sigstore_bundle" in row:
@@ -157,6 +161,7 @@ def judge(
         problems, notes = check_signature(bundle, verdict.model, signer, issuer)
         verdict.problems += problems
         verdict.notes += notes
+    verdict.problems = [one_line(problem) for problem in verdict.problems]
     return verdict
 
 
@@ -261,7 +266,7 @@ def verdicts(
 
 def _name(row: Any, at: int) -> str:
     named = row.get("id") if isinstance(row, dict) else None
-    return named if isinstance(named, str) else f"row {at}"
+    return named if isinstance(named, str) and ID.fullmatch(named) else f"row {at}"
 
 
 def _order_problems(ids: list[str], path: Path) -> list[str]:

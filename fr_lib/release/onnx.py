@@ -25,7 +25,7 @@ from fr_lib.release.graph import (
     network_faults,
     weights_of,
 )
-from fr_lib.release.strict import read_bytes
+from fr_lib.release.strict import one_line, read_bytes
 from fr_lib.schema import NEWEST_VOCAB
 
 if TYPE_CHECKING:
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
 MAX_BYTES = 50 * 2**20
 MAX_PROTOBUF = 2**31 - 1
-MAX_LINE = 400
 MAX_STEPS, MAX_CONSTANT, MAX_RANK = 1024, 2**28, 64
 MIN_PARITY_ROWS = 1000
 PARITY_ATOL = 1e-4
@@ -272,7 +271,7 @@ def check_onnx(
     if faults:
         raise ArtefactError(
             "\n".join(
-                say(str(where), _on_a_line(found), allowed, "export the model again")
+                say(str(where), one_line(found), allowed, "export the model again")
                 for found, allowed in faults
             )
         )
@@ -285,12 +284,6 @@ def check_onnx(
         "input_names": [v.name for v in model.graph.input if v.name not in weights],
         "output_names": [v.name for v in model.graph.output],
     }
-
-
-def _on_a_line(found: str) -> str:
-    """Return what a file says of itself on one line that can be read: a name may be any text."""
-    line = " ".join(found.split())
-    return line if len(line) <= MAX_LINE else f"{line[:MAX_LINE]} ..."
 
 
 def open_session(onnx_file: str | Path | bytes, threads: int = 1) -> onnxruntime.InferenceSession:

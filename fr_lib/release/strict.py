@@ -141,7 +141,7 @@ def schema_lines(
 ) -> list[str]:
     """Return one line for each of the errors of :func:`schema_errors`."""
     return [
-        say(str(where), f"{_place(at)}: {_short(message)}", schema, "correct it")
+        say(str(where), f"{_place(at)}: {one_line(message)}", schema, "correct it")
         for at, message in errors
     ]
 
@@ -151,9 +151,9 @@ def schema_problems(schema: str, value: Any, where: str | Path) -> list[str]:
     return schema_lines(schema, schema_errors(schema, value), where)
 
 
-def _short(message: str, most: int = 400) -> str:
-    """Return a message on one line; jsonschema repeats the whole value in it."""
-    line = " ".join(message.split())
+def one_line(text: str, most: int = 800) -> str:
+    """Return text of a file as one line for a terminal: it may hold anything."""
+    line = "".join(c if c.isprintable() else " " for c in text)
     return line if len(line) <= most else f"{line[: most // 2]} ... {line[-most // 2 :]}"
 
 

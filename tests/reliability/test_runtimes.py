@@ -57,7 +57,7 @@ def in_openvino() -> openvino.CompiledModel:
 
 
 @pytest.mark.parametrize("slot", range(len(SLOTS)), ids=SLOTS)
-def test_three_runtimes_give_one_score(in_torch, in_openvino, slot, record_property):
+def test_three_runtimes_give_one_score(in_torch, in_openvino, slot):
     inputs = {"features": features(), "codec_block": block(slot)}
     here = open_session(MODEL).run(["vmaf"], inputs)[0]
     vino = in_openvino(inputs)["vmaf"]
