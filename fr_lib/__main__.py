@@ -10,7 +10,7 @@ import json
 import sys
 from pathlib import Path
 
-from fr_lib.errors import FrError, InputError, printable, say
+from fr_lib.errors import FrError, InputError, counted, printable, say
 
 DEFAULT_CORPUS = "data/corpus.jsonl.gz"
 MODEL_DIR = "model/tiny"
@@ -117,22 +117,31 @@ def _release(args: argparse.Namespace) -> int:
     from fr_lib.runs import RunDir, keep
 
     run = RunDir(args.run_dir)
-    print(publish(run / "model", args.model_dir))
-    print(publish_formula(args.model_dir))
-    for path in keep(run):
+    how = {"dry_run": args.dry_run, "sign": args.sign}
+    print(publish(run / "model", args.model_dir, **how))
+    print(publish_formula(args.model_dir, **how))
+    for path in [] if args.dry_run else keep(run):
         print(f"kept {path}")
     return 0
 
 
 def _verify(args: argparse.Namespace) -> int:
-    from fr_lib.release import verify
+    from fr_lib.release import verdicts
 
-    problems = verify(args.model_dir)
-    for problem in problems:
-        print(problem, file=sys.stderr)
-    if not problems:
-        print(f"{args.model_dir}: every row of the registry verified")
-    return 1 if problems else 0
+    if bool(args.signer) != bool(args.issuer):
+        raise InputError(say("--signer, --issuer", "one alone", "both or neither", "name both"))
+    failed = False
+    for verdict in verdicts(args.model_dir, args.id, args.signer, args.issuer):
+        failed = failed or bool(verdict.problems)
+        word = counted(len(verdict.problems), "problem") if verdict.problems else "verified"
+        print(f"{verdict.name}: {word}")
+        for note in verdict.notes:
+            print(note)
+        for problem in verdict.problems:
+            print(problem, file=sys.stderr)
+    if not failed:
+        print(f"{args.model_dir}: {args.id or 'every row of the registry'} verified")
+    return 1 if failed else 0
 
 
 def _predict(args: argparse.Namespace) -> int:
@@ -244,10 +253,21 @@ def _parser() -> argparse.ArgumentParser:
     release = commands.add_parser("release", help="put a run's model into a model folder")
     release.add_argument("--run-dir", required=True)
     release.add_argument("--model-dir", default=MODEL_DIR, help="default: %(default)s")
+    release.add_argument(
+        "--dry-run", action="store_true", help="show the difference, write and sign nothing"
+    )
+    release.add_argument(
+        "--sign",
+        action="store_true",
+        help="sign the models with cosign (Sigstore), which must be on PATH",
+    )
     release.set_defaults(do=_release)
 
     verify = commands.add_parser("verify", help="check a model folder and its registry")
     verify.add_argument("--model-dir", default=MODEL_DIR, help="default: %(default)s")
+    verify.add_argument("--id", help="check this row alone")
+    verify.add_argument("--signer", help="identity that has to have signed, where a row is signed")
+    verify.add_argument("--issuer", help="who vouched for that identity, as cosign wants it")
     verify.set_defaults(do=_verify)
 
     predict = commands.add_parser("predict", help="score libvmaf logs")

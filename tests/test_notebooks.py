@@ -171,9 +171,7 @@ def test_a_name_is_glued_once(name):
 @each
 def test_what_shows_figures_is_compared_when_it_runs_again(name):
     for cell in code_cells(name):
-        figures = re.search(
-            r"^(tables\.show|Markdown)\(|recommendation", cell.source, re.MULTILINE
-        )
+        figures = re.search(r"^(tables\.show|Markdown)\(|recommendation", cell.source, re.MULTILINE)
         drawn = "save_figure" in cell.source
         assert ("nbval-check-output" in tags(cell)) == bool(figures and not drawn), cell.id
 

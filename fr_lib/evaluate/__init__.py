@@ -23,8 +23,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "statement",
             "verdict",
         ],
-        "own": ["own_clauses"],
-        "clauses": ["MEAN_PLCC", "RETRAIN_PENDING", "WORST_PLCC"],
+        "own": ["MIN_ROWS", "own_clauses"],
+        "clauses": ["MEAN_PLCC", "MIN_SOURCES", "RETRAIN_PENDING", "WORST_PLCC"],
         "loso": [
             "input_table",
             "joined",
