@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from hostile import BAD, CARD, GIB_256, NAME, TINY, Bad, loop_body, write
+from hostile_models import BAD, CARD, GIB_256, NAME, TINY, Bad, loop_body, write
 from onnx import TensorProto, helper, numpy_helper
 
 from fr_lib.errors import ArtefactError

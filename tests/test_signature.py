@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from hostile import write
+from hostile_models import write
 from modelkit import make_folder
 
 from fr_lib.__main__ import main

@@ -8,7 +8,7 @@ import zlib
 
 import numpy as np
 import pytest
-from hostile import CARD, MODEL, NAME, ROW, write
+from hostile_models import CARD, MODEL, NAME, ROW, write
 
 from fr_lib.errors import ArtefactError
 from fr_lib.release import Predictor, verify

@@ -7,7 +7,7 @@ import onnx
 import openvino
 import pytest
 import torch
-from hostile import CARD, MODEL
+from hostile_models import CARD, MODEL
 from onnx import numpy_helper
 
 from fr_lib.release import open_session
