@@ -28,18 +28,15 @@ def names(raw: pd.DataFrame, name: str, faults: list[str]) -> pd.Series:
     """Return a text column without gaps; a missing column, already reported, comes back empty."""
     if name not in raw:
         return pd.Series("", index=raw.index, dtype="str")
-    column = raw[name]
-    if isinstance(column.dtype, pd.CategoricalDtype):
-        column = column.astype(object)
-    empty = column.isna() | (column == "")
+    column = raw[name].astype(object)
+    text = column.map(lambda value: isinstance(value, str)).astype(bool)
+    column = column.where(text, "")
+    empty = (column == "") & (text | raw[name].isna())
     if empty.any():
         faults.append(say(name, f"empty on {rows_of(empty)}", "a name", "name it on every row"))
-    if column.dtype != "str":
-        text = column.map(lambda value: isinstance(value, str)).astype(bool) | empty
-        if not text.all():
-            faults.append(say(name, f"not text on {rows_of(~text)}", "text", "quote the name"))
-        column = column.where(text & ~empty, "")
-    return column.fillna("").astype("str")
+    if not (text | empty).all():
+        faults.append(say(name, f"not text on {rows_of(~text & ~empty)}", "text", "quote the name"))
+    return column.astype("str")
 
 
 def _to_float(value: Any) -> float:

@@ -22,10 +22,10 @@ SUFFIXES = (".jsonl", ".jsonl.gz", ".parquet")
 # A row has some hundred bytes, and most files no blank line at all: beyond these a file is refused
 # as it is read, so that neither a gigabyte of nothing nor a small file that unpacks to one is kept.
 _LONGEST_LINE = 1 << 20
-_MOST_BLANK = 100_000
+_MOST_BLANK = 20_000
 _MOST_BAD = 1_000
-_MOST_UNPACKED = 300
-_UNPACKED_FREE = 64 << 20
+_MOST_UNPACKED = 100
+_UNPACKED_FREE = 16 << 20
 _MANY_ROWS = 1_000_000
 # What pandas calls the unnamed index that it stores.
 _INDEX = re.compile(r"__index_level_\d+__")
@@ -78,18 +78,31 @@ def _read_parquet(path: Path, wanted: Collection[str] | None) -> pd.DataFrame:
     try:
         # Not by way of a data set, which takes columns from the names of folders.
         with pq.ParquetFile(path) as file:
-            names = [
-                name
-                for name in file.schema_arrow.names
-                if not _INDEX.fullmatch(name) and (wanted is None or name in wanted)
-            ]
+            stored = [n for n in file.schema_arrow.names if not _INDEX.fullmatch(n)]
+            names = [n for n in stored if wanted is None or n in wanted]
             _refuse_bare_rows(path, file.metadata.num_rows)
             _refuse_twice(path, names)
             table = file.read(columns=names)
+            steps = _steps(file.schema_arrow, wanted)
         table.validate(full=True)
-        return table.to_pandas(ignore_metadata=True)
+        # Labels are no positions: an index comes as the column that it is, and orders nothing.
+        frame = table.to_pandas(ignore_metadata=True)
+        return frame.assign(**{n: s for n, s in steps.items() if len(s) == len(frame)})
     except (pa.ArrowException, OSError, ValueError, OverflowError, MemoryError) as broken:
         raise _unreadable(path, str(broken), "Parquet") from None
+
+
+def _steps(schema: Any, wanted: Collection[str] | None) -> dict[str, range]:
+    """Return the named indices that pandas stored as first, last and step, and in no column."""
+    try:
+        indices = [i for i in schema.pandas_metadata["index_columns"] if isinstance(i, dict)]
+        return {
+            i["name"]: range(i["start"], i["stop"], i["step"])
+            for i in indices
+            if i["name"] not in schema.names and i["name"] and (not wanted or i["name"] in wanted)
+        }
+    except (KeyError, TypeError, ValueError):
+        return {}
 
 
 def _refuse_bare_rows(path: Path, rows: int) -> None:
@@ -142,7 +155,7 @@ def _read_lines(path: Path, packed: bool, wanted: Collection[str] | None) -> lis
     except (OSError, EOFError, zlib.error) as broken:
         raise _unreadable(path, broken, "gzip" if packed else "JSON") from None
     if bad:
-        if not rows and kind not in ("JSON", "other text"):
+        if kind not in ("JSON", "blank", "other text"):
             found = f"{kind}, not lines of JSON"
             raise CorpusError(say(str(path), found, "one JSON object per line", "convert it"))
         raise _bad_lines(path, bad)

@@ -97,4 +97,4 @@ def shown(value: Any) -> str:
     text = str(value)
     if len(text) > 60:
         text = text[:57] + "..."
-    return text if text.isprintable() and is_unicode(text) else ascii(text)[:60]
+    return text if text and text.isprintable() and is_unicode(text) else ascii(text)[:60]
