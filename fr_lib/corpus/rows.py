@@ -9,7 +9,7 @@ import re
 import zlib
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pandas as pd
 
@@ -25,7 +25,7 @@ _LONGEST_LINE = 1 << 20
 _MOST_BLANK = 20_000
 _MOST_BAD = 1_000
 _MOST_UNPACKED = 100
-_UNPACKED_FREE = 16 << 20
+_UNPACKED_FREE = 4 << 20
 _MANY_ROWS = 1_000_000
 # What pandas calls the unnamed index that it stores.
 _INDEX = re.compile(r"__index_level_\d+__")
@@ -139,9 +139,12 @@ def _read_lines(path: Path, packed: bool, wanted: Collection[str] | None) -> lis
     bad: dict[str, list[int]] = {}
     kind, bare = "JSON", 0
     try:
-        with (gzip.open if packed else open)(path, "rb") as stream:
+        with (
+            path.open("rb") as raw,
+            gzip.GzipFile(fileobj=raw) if packed else raw as stream,
+        ):
             kind = kind_of(stream.peek(4096))
-            for number, line in _lines(path, stream):
+            for number, line in _lines(path, stream, raw):
                 try:
                     rows.append(_row(line, wanted))
                 except ValueError as fault:
@@ -150,7 +153,7 @@ def _read_lines(path: Path, packed: bool, wanted: Collection[str] | None) -> lis
                         break
                     continue
                 bare += not rows[-1]
-                if bare > _MOST_BLANK + 0.8 * number:
+                if bare > _MOST_BLANK + 0.5 * number:
                     raise _senseless(path, f"no known column in {bare:,} of {number:,} rows")
     except (OSError, EOFError, zlib.error) as broken:
         raise _unreadable(path, broken, "gzip" if packed else "JSON") from None
@@ -162,9 +165,9 @@ def _read_lines(path: Path, packed: bool, wanted: Collection[str] | None) -> lis
     return rows
 
 
-def _lines(path: Path, stream: Any) -> Iterator[tuple[int, bytes]]:
+def _lines(path: Path, stream: IO[bytes], raw: IO[bytes]) -> Iterator[tuple[int, bytes]]:
     """Yield the lines that are not blank with their numbers, as long as the file makes sense."""
-    size, blank = path.stat().st_size, 0
+    blank = 0
     for number in itertools.count(1):
         line = stream.readline(_LONGEST_LINE + 1)
         if not line:
@@ -173,8 +176,9 @@ def _lines(path: Path, stream: Any) -> Iterator[tuple[int, bytes]]:
             line = line.removeprefix(BOM)
         if len(line) > _LONGEST_LINE:
             raise _senseless(path, f"line {number:,} is longer than {_LONGEST_LINE:,} bytes")
-        if not number % 1024 and stream.tell() > max(_UNPACKED_FREE, _MOST_UNPACKED * size):
-            raise _senseless(path, f"{size:,} bytes that unpack to {stream.tell():,} and more")
+        if not number % 1024 and stream.tell() > max(_UNPACKED_FREE, _MOST_UNPACKED * raw.tell()):
+            found = f"{raw.tell():,} bytes that unpack to {stream.tell():,}"
+            raise _senseless(path, found)
         if line.strip():
             yield number, line
             continue

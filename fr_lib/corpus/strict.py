@@ -27,7 +27,7 @@ _MAGIC = {
     b"SQLite format 3": "SQLite",
     b"%PDF": "PDF",
 }
-_FIRST = {b"<": "XML or HTML", b"[": "a JSON array", b"{": "JSON"}
+_ARRAY = re.compile(rb"\[\s*[\[\]{\"\d-]")
 
 
 def kind_of(head: bytes) -> str:
@@ -46,9 +46,11 @@ def kind_of(head: bytes) -> str:
     text = head.removeprefix(BOM).lstrip()
     if not text:
         return "blank" if head else "empty"
+    if _ARRAY.match(text):
+        return "a JSON array"
+    if text[:1] in b"<{":
+        return "JSON" if text[:1] == b"{" else "XML or HTML"
     line = text.splitlines()[0]
-    if kind := _FIRST.get(text[:1]):
-        return kind
     if any(line.count(mark) >= 2 for mark in (b",", b";", b"\t")):
         return "CSV"
     return "binary" if 0 in head else "other text"
