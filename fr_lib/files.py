@@ -92,7 +92,7 @@ def read_json(path: str | Path, *, made_by: str) -> Any:
         raise ArtefactError(say(str(path), "missing", "a JSON file", f"run {made_by} first"))
     try:
         return json.loads(path.read_text())
-    except ValueError as broken:
+    except (ValueError, RecursionError) as broken:
         raise ArtefactError(
             say(str(path), f"not JSON ({broken})", "a JSON file", f"run {made_by} again")
         ) from None

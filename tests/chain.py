@@ -18,6 +18,7 @@ import pandas as pd
 
 from fr_lib.corpus import synthetic_table, write_table
 from fr_lib.corpus.synthetic import PREFIX
+from fr_lib.schema import CANONICAL_6
 
 ROOT = Path(__file__).resolve().parent.parent
 NVENC_ONLY = ROOT / "tests" / "data" / "nvenc_only.jsonl"
@@ -88,8 +89,24 @@ def run_hopeless(folder: Path) -> Done:
     return python("fr_lib", "run", "--corpus", corpus, "--run-dir", folder, *settings, path=folder)
 
 
+def per_encode(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of each cell pooled into one of schema v3: means, deviations, mean score."""
+    key = ["src", "encoder", "preset", "cq"]
+    cells = table.groupby(key, sort=False)
+    means = cells[list(CANONICAL_6)].mean().add_suffix("_mean")
+    deviations = cells[list(CANONICAL_6)].std(ddof=0).add_suffix("_std")
+    facts = cells.agg(vmaf_score=("vmaf", "mean"), vmaf_model=("teacher", "first"))
+    pooled = pd.concat([facts, means, deviations], axis=1).reset_index()
+    same = {"schema_version": 3, "exit_status": 0, "synthetic": "synthetic" in table}
+    return pooled.rename(columns={"cq": "crf"}).assign(**same)
+
+
 def run_nvenc(folder: Path) -> Done:
-    arguments = ("--corpus", NVENC_ONLY, "--run-dir", folder, "--set", "epochs=3")
+    """Run a corpus of the other shape and suffix than those of the other runs, with an index."""
+    corpus = folder.with_suffix(".parquet")
+    table = per_encode(pd.read_json(NVENC_ONLY, lines=True))
+    table.set_index(pd.Index([0] * len(table))).to_parquet(corpus)
+    arguments = ("--corpus", corpus, "--run-dir", folder, "--set", "epochs=3")
     return python("fr_lib", "run", *arguments, path=folder)
 
 
