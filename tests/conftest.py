@@ -1,9 +1,9 @@
 """The runs that several files look at, each made once, whichever test process asks first.
 
 ``smoke`` is a whole run that passes, ``hopeless`` one whose gate fails and that measures all
-chapters, ``nvenc`` one on a per-encode corpus of NVIDIA encoders alone; all three have their book. ``alone``
-is the first one's corpus once more, one plain papermill call per notebook. Tests read them; one
-that has to write copies first.
+chapters, ``nvenc`` one on a per-encode corpus of NVIDIA encoders alone; all three have their book.
+``alone`` is the first one's corpus once more, one plain papermill call per notebook. Tests read
+them; one that has to write copies first.
 """
 
 from __future__ import annotations

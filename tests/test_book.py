@@ -326,7 +326,7 @@ def test_a_corpus_of_nvenc_rows_gets_its_caveat(nvenc):
         shown = str(Page(nvenc.page(page)))
         caveat = shown[shown.index("NVENC-only caveat.") :]
         assert (
-            f"2 of {len(NEWEST_VOCAB)} slots have training rows: h264_nvenc ({rows} rows), hevc_nvenc"
+            f"2 of {len(NEWEST_VOCAB)} slots have training rows: h264_nvenc ({rows} rows), hevc"
             in caveat
         )
         empty = ", ".join(e for e in NEWEST_VOCAB if e not in trained)
