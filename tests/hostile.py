@@ -141,7 +141,7 @@ LINES = {
     "half a character": (b'{"src": "\\ud800"}', "(a lone surrogate) in src (line 4)"),
     "the other half": (b'{"preset": "a\\uDFFFb"}', "(a lone surrogate) in preset (line 4)"),
     "surrogate as bytes": (b'{"src": "\xed\xa0\x80"}', "bytes that are not UTF-8 (line 4)"),
-    "latin-1": (b'{"src": "caf\xe9"}', "bytes that are not UTF-8 (line 4)"),
+    "latin-1": (b'{"src": "\xe9t\xe9"}', "bytes that are not UTF-8 (line 4)"),
     "a list": (b"[1, 2]", "no JSON object (line 4)"),
     "a number": (b"7", "no JSON object (line 4)"),
     "null": (b"null", "no JSON object (line 4)"),
