@@ -93,12 +93,10 @@ def _row_faults(table: pd.DataFrame) -> list[str]:
             faults.append(f"{name} is not finite")
         elif name == "vmaf" and not table[name].between(*VMAF_RANGE).all():
             faults.append("vmaf outside 0..100")
-    if faults:
-        return faults
     for name, allowed in (("content", CONTENTS), ("kind", KINDS)):
         unknown = sorted(set(table[name].astype(str)).difference(allowed))
         if unknown:
             faults.append(f"unknown {name} {', '.join(unknown)}")
-    if table.duplicated(["cell", "frame_index"]).any():
+    if table[["cell", "frame_index"]].astype(str).duplicated().any():
         faults.append("a frame of a cell twice")
     return faults
