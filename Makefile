@@ -17,7 +17,7 @@ export JUPYTER_PREFER_ENV_PATH := 1
 .PHONY: help book smoke test reliability browser corpus stress release verify bench lab lint clean
 
 help: ## this list
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
 	@echo
 	@echo "  variables: CORPUS=$(CORPUS) RUN=$(RUN) PYTHON=$(PYTHON)"
 	@echo "  exit code: 2 whatever failed, as make has it; where 0 shipped / 1 gate failed / 2 bad input"
@@ -44,7 +44,7 @@ test: $(READY) browser ## all tests, on all cores
 	@$(PY) -m pytest -q -n auto --dist worksteal
 
 reliability: $(READY) ## the long tests of docs/reliability.md
-	@$(PY) -m pytest -q -n auto --dist worksteal -m reliability tests/reliability
+	@$(PY) -m pytest -q -m reliability -n auto --dist worksteal tests/reliability
 
 browser: ## Chromium for the tests of the pages, installed where it may be
 	@for name in chromium chromium-browser google-chrome google-chrome-stable; do \

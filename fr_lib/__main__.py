@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from fr_lib.errors import FrError, InputError, counted, printable, say
+from fr_lib.files import not_a_file
 
 DEFAULT_CORPUS = "data/corpus.jsonl.gz"
 MODEL_DIR = "model/tiny"
@@ -29,8 +30,8 @@ def _run(args: argparse.Namespace) -> int:
     run = RunDir(run_dir)
     if args.smoke:
         settings = {"epochs": 60} | settings | {"corpus": str(smoke_corpus(run))}
-    elif not Path(args.corpus).is_file():
-        raise InputError(say(args.corpus, "no such file", "a corpus file", "check --corpus"))
+    elif fault := not_a_file(args.corpus):
+        raise InputError(say(args.corpus, fault, "a corpus file", "check --corpus"))
     else:
         settings = settings | {"corpus": args.corpus}
     settings["run_dir"] = str(run.path)

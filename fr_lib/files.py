@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,29 @@ from fr_lib.errors import ArtefactError, say
 
 # The checkout: notebooks, pages and data lie beside the package.
 ROOT = Path(__file__).resolve().parent.parent
+
+
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+def not_a_file(path: str | Path) -> str | None:
+    """Return what keeps `path` from being read as a file, in words; None if nothing does.
+
+    Nothing is opened: a pipe that nobody writes to would wait for ever.
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        return "no such file"
+    except (OSError, ValueError) as refused:
+        return f"no file can have this path ({getattr(refused, 'strerror', None) or refused})"
+    return _KINDS.get(stat.S_IFMT(mode))
 
 
 @contextmanager
@@ -68,7 +92,7 @@ def read_json(path: str | Path, *, made_by: str) -> Any:
         raise ArtefactError(say(str(path), "missing", "a JSON file", f"run {made_by} first"))
     try:
         return json.loads(path.read_text())
-    except ValueError as broken:
+    except (ValueError, RecursionError) as broken:
         raise ArtefactError(
             say(str(path), f"not JSON ({broken})", "a JSON file", f"run {made_by} again")
         ) from None

@@ -23,6 +23,7 @@ from fr_lib.corpus import synthetic_table, write_table
 from fr_lib.files import ROOT
 from fr_lib.report import build_book
 from fr_lib.runs import CHAPTERS, STEPS, RunDir
+from fr_lib.schema import CANONICAL_6
 
 EVIDENCE = {chapter.name: chapter.evidence for chapter in CHAPTERS if chapter.evidence}
 NVENC_ONLY = ROOT / "tests" / "data" / "nvenc_only.jsonl"
@@ -116,13 +117,29 @@ def run_hopeless(folder: Path) -> Done:
     return python("fr_lib", "run", "--corpus", corpus, "--run-dir", folder, *settings, path=folder)
 
 
+def per_encode(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of each cell pooled into one of schema v3: means, deviations, mean score."""
+    key = ["src", "encoder", "preset", "cq"]
+    cells = table.groupby(key, sort=False)
+    means = cells[list(CANONICAL_6)].mean().add_suffix("_mean")
+    deviations = cells[list(CANONICAL_6)].std(ddof=0).add_suffix("_std")
+    facts = cells.agg(vmaf_score=("vmaf", "mean"), vmaf_model=("teacher", "first"))
+    pooled = pd.concat([facts, means, deviations], axis=1).reset_index()
+    same = {"schema_version": 3, "exit_status": 0, "synthetic": "synthetic" in table}
+    return pooled.rename(columns={"cq": "crf"}).assign(**same)
+
+
 def run_nvenc(folder: Path) -> list[Done]:
     """Run each notebook by itself through plain papermill, with its own parameters, then the book.
 
-    The corpus is one of NVIDIA encoders alone. Its model fails, which is for 03 to carry on.
+    The corpus is of the other shape and suffix than those of the other runs, with an index, and of
+    NVIDIA encoders alone. Its model fails, which is for 03 to carry on.
     """
+    corpus = folder.with_suffix(".parquet")
+    table = per_encode(pd.read_json(NVENC_ONLY, lines=True))
+    table.set_index(pd.Index([0] * len(table))).to_parquet(corpus)
     own = {
-        "01_corpus_audit": {"corpus": NVENC_ONLY},
+        "01_corpus_audit": {"corpus": corpus},
         "02_loso": {"epochs": 3},
         "03_gate": {"stop_on_fail": False},
     }

@@ -224,7 +224,7 @@ def test_a_byte_order_mark_does_not_matter(tmp_path):
         ("1e39", "1e+39"),
         ("1e400", "inf"),
         ("9" * 30, "9" * 30),
-        ("9" * 400, "9" * 40),
+        ("9" * 400, "9" * 57 + "..."),
         ("-10000.01", "-10000.01"),
     ],
 )
@@ -262,7 +262,7 @@ def test_what_is_no_log_of_libvmaf_is_refused(tmp_path, text):
 
 def test_bytes_that_are_no_text_are_refused(tmp_path):
     (tmp_path / "log.json").write_bytes(b"\xff\xfe\x00\x01")
-    with pytest.raises(ArtefactError, match=r"log\.json: not JSON"):
+    with pytest.raises(ArtefactError, match=r"log\.json: UTF-16 text, not JSON"):
         read_log(tmp_path / "log.json")
 
 

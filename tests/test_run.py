@@ -342,6 +342,22 @@ def test_a_failed_run_leaves_model_alone(hopeless, shipped_before):
     assert tree(ROOT / "model") == shipped_before
 
 
+def test_both_shapes_and_every_suffix_run_to_their_book(smoke, hopeless, nvenc):
+    found = set()
+    for done in (smoke, hopeless, nvenc):
+        assert done.page().is_file(), done.err
+        facts = done.json("audit.json")["identity"]
+        assert facts["n_rows_read"] == facts["n_rows_kept"] > 0
+        found.add((facts["shape"], facts["name"].partition(".")[2]))
+    assert found == {("frame", "jsonl"), ("frame", "jsonl.gz"), ("encode", "parquet")}
+
+
+def test_a_per_encode_corpus_says_why_its_teacher_is_not_checked(nvenc):
+    text = nvenc.page("notebooks/01_corpus_audit").read_text()
+    assert "No row could be checked here: the score of pooled features is not" in text
+    assert nvenc.json("audit.json")["teacher_check"]["n_rows"] is None
+
+
 def test_the_verdict_of_a_run_is_its_exit_code(smoke, hopeless):
     for done in (smoke, hopeless):
         assert done.code == (0 if done.json("gate.json")["gate_passed"] else 1)

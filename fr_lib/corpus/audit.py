@@ -87,7 +87,9 @@ def find_provenance(corpus_file: str | Path) -> dict[str, Any] | None:
     if not beside.is_file():
         return None
     made = read_json(beside, made_by="the corpus maker")
-    return made if made["corpus"]["sha256"] == sha256_of(corpus_file) else None
+    about = made.get("corpus") if isinstance(made, dict) else None
+    same = isinstance(about, dict) and about.get("sha256") == sha256_of(corpus_file)
+    return made if same else None
 
 
 def _identity(corpus: Corpus) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from fr_lib.corpus import SUFFIXES, read_table, write_table
+from fr_lib.corpus import SUFFIXES, load_corpus, read_table, write_table
 from fr_lib.encode.cell import SCORED_BY, Cell, run_cell
 from fr_lib.encode.clips import Source, clip_origins, decode_y4m
 from fr_lib.encode.ffmpeg import ffmpeg_version, probe_encoder
@@ -156,6 +156,9 @@ class CellStore:
                     "write to another --out",
                 )
             )
+        if len(self.table):
+            # Refuses columns that no merge could make sense of.
+            load_corpus(self.out)
 
     def _file(self, key: tuple) -> Path:
         digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:24]

@@ -20,6 +20,17 @@ TEACHER_COLUMNS = ["src", "encoder", "preset", "quality", "n_rows", "max_abs_dif
 TWIN_COLUMNS = ["a", "b", "signs", "equal_rows", "common_rows"]
 
 
+def teacher_sentence(check: Mapping[str, Any]) -> str:
+    """Return what the teacher's formula says of the rows, or why it cannot be asked."""
+    if check["status"] != "measured":
+        return f"No row could be checked here: {check['reason']}."
+    return (
+        f"{check['n_disagree']:,} of {check['n_rows']:,} rows differ by more than "
+        f"{check['tolerance']:g} VMAF points; the largest difference is "
+        f"{check['max_abs_difference']:.2g}."
+    )
+
+
 def show(table: pd.DataFrame) -> Styler:
     """Return a table for display without its row numbers; an empty one says so."""
     if table.empty:
