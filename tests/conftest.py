@@ -1,9 +1,9 @@
 """The runs that several files look at, each made once, whichever test process asks first.
 
 ``smoke`` is a whole run that passes, ``hopeless`` one whose gate fails and that measures all
-chapters, ``steps`` are plain papermill calls, one per notebook, on a per-encode corpus of
-NVIDIA encoders alone, and ``nvenc`` what they left; all three have their book. ``checked`` is nbval on the executed
-notebooks of ``hopeless``. Tests read them; one that has to write copies first.
+chapters, ``steps`` are plain papermill calls, one per notebook, on a per-encode corpus of NVIDIA
+encoders alone, and ``nvenc`` is what they left; all three have their book. ``checked`` is nbval on
+the executed notebooks of ``hopeless``. Tests read them; one that has to write copies first.
 """
 
 from __future__ import annotations

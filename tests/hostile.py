@@ -14,7 +14,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fr_lib.schema import CANONICAL_6, TEACHER
+from fr_lib.corpus import V061
+from fr_lib.schema import CANONICAL_6
 
 FEATURES = dict(zip(CANONICAL_6, (0.97, 0.71, 0.92, 0.95, 0.96, 3.5), strict=True))
 GOOD = 3
@@ -42,7 +43,7 @@ class Case:
 def frame_row(index: int, **changes: Any) -> dict[str, Any]:
     row = {
         "src": "Tennis", "encoder": "h264_nvenc", "preset": "p4", "cq": 25, "frame_index": index,
-        "vmaf": 88.5, **FEATURES, "teacher": TEACHER,
+        "vmaf": 88.5, **FEATURES, "teacher": V061.name,
     }  # fmt: skip
     return {name: value for name, value in (row | changes).items() if value is not ...}
 
@@ -50,7 +51,7 @@ def frame_row(index: int, **changes: Any) -> dict[str, Any]:
 def encode_row(quality: int, **changes: Any) -> dict[str, Any]:
     row = {
         "schema_version": 3, "src": "Tennis", "encoder": "libx264", "preset": "medium",
-        "crf": quality, "vmaf_score": 90.25, "exit_status": 0, "vmaf_model": TEACHER,
+        "crf": quality, "vmaf_score": 90.25, "exit_status": 0, "vmaf_model": V061.name,
         **{f"{n}_mean": v for n, v in FEATURES.items()}, **{f"{n}_std": 0.01 for n in FEATURES},
     }  # fmt: skip
     return {name: value for name, value in (row | changes).items() if value is not ...}
