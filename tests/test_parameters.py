@@ -48,8 +48,12 @@ def test_the_notebooks_declare_what_the_table_has():
 
 
 @each
-def test_the_defaults_of_a_notebook_pass(name):
-    judge_parameters(declared_parameters(name))
+def test_the_defaults_of_a_notebook_pass_beside_what_it_imports(name):
+    imports, parameters, _ = cells(name)
+    space: dict = {}
+    exec(imports, space)
+    exec(parameters, space)
+    judge_parameters(space)
 
 
 def test_each_choice_is_one_that_its_user_knows():

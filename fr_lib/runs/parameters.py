@@ -108,7 +108,7 @@ def judge_parameters(values: Mapping[str, Any]) -> None:
     InputError
         One line for each wrong value.
     """
-    # A notebook may have imported a function of the same name; no parameter is one.
+    # 02 has a function of one parameter's name, and papermill hands over no functions.
     own = {n: values[n] for n in PARAMETERS if n in values and not callable(values[n])}
     refuse([fault for name, value in own.items() if (fault := fault_of(name, value, given=False))])
 
