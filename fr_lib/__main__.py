@@ -1,19 +1,29 @@
 """The command line: ``python -m fr_lib run | corpus | stress | release | verify | predict``.
 
-Exit codes: 0 done or shipped, 1 gate failed or verification failed, 2 bad input, usage or machine.
+Exit codes: 0 done or shipped, 1 gate failed or verification failed, 2 bad input, usage or machine,
+130, 129 and 143 interrupted by Ctrl-C, SIGHUP and SIGTERM, 141 nobody reads the output any more.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
+import re
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from fr_lib.errors import FrError, InputError, say
+from fr_lib.errors import PATHS, FrError, InputError, say
+from fr_lib.files import refuse_inside
+from fr_lib.system import end_children, sole_writer, stoppable
 
 DEFAULT_CORPUS = "data/corpus.jsonl.gz"
 MODEL_DIR = "model/tiny"
+# As a shell reports a process that SIGPIPE has ended.
+NOBODY_READS = 141
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -22,15 +32,18 @@ def _run(args: argparse.Namespace) -> int:
 
     run = RunDir(args.run_dir or ("runs/smoke" if args.smoke else "runs/shipped"))
     settings = dict(PROFILES[args.profile]) | parse_settings(args.set)
-    if args.smoke:
-        settings = {"epochs": 60} | settings | {"corpus": str(smoke_corpus(run))}
-    elif not Path(args.corpus).is_file():
-        raise InputError(say(args.corpus, "no such file", "a corpus file", "check --corpus"))
-    else:
-        settings = settings | {"corpus": args.corpus}
-    settings["run_dir"] = str(run.path)
-    print(f"corpus {settings['corpus']}, run directory {run.path}")
-    return run_all(run, settings, book=not args.no_book)
+    if not args.smoke:
+        if not Path(args.corpus).is_file():
+            raise InputError(say(args.corpus, "no such file", "a corpus file", "check --corpus"))
+        refuse_inside([("--corpus", args.corpus)], run.removed())
+    with run.sole():
+        if args.smoke:
+            settings = {"epochs": 60} | settings | {"corpus": str(smoke_corpus(run))}
+        else:
+            settings = settings | {"corpus": args.corpus}
+        settings["run_dir"] = str(run.path)
+        print(f"corpus {settings['corpus']}, run directory {run.path}")
+        return run_all(run, settings, book=not args.no_book)
 
 
 def _corpus(args: argparse.Namespace) -> int:
@@ -42,6 +55,7 @@ def _corpus(args: argparse.Namespace) -> int:
         usable_encoders,
         work_here,
         write_provenance,
+        written_beside,
     )
 
     if args.workers is None and args.scheduler is None:
@@ -55,17 +69,37 @@ def _corpus(args: argparse.Namespace) -> int:
     grid_of = (args.encoder, args.quality, args.preset, args.every, args.threads)
     build_grid([], *grid_of)
     sources = find_sources(args.source, args.manifest, raw)
+    out = Path(args.out)
+    refuse_inside(_inputs(args), written_beside(out))
     versions = usable_encoders(ffmpeg, args.encoder, print)
     cells = [cell for cell in build_grid(sources, *grid_of) if cell.encoder in versions]
-    out = Path(args.out)
-    encoded, failures = make_corpus(cells, out, ffmpeg, work=work)
-    for failure in failures:
-        print(f"failed: {failure}", file=sys.stderr)
-    if out.is_file():
-        command = ["python", "-m", "fr_lib", *map(_portable, sys.argv[1:])]
-        provenance = write_provenance(out, cells, versions, ffmpeg, command, args.manifest)
-        print(f"{encoded} cells encoded, {len(failures)} failed; {out}, {provenance}")
+    with _sole_maker(out):
+        encoded, failures = make_corpus(cells, out, ffmpeg, work=work)
+        for failure in failures:
+            print(f"failed: {failure}", file=sys.stderr)
+        if out.is_file():
+            command = ["python", "-m", "fr_lib", *map(_portable, sys.argv[1:])]
+            provenance = write_provenance(out, cells, versions, ffmpeg, command, args.manifest)
+            print(f"{encoded} cells encoded, {len(failures)} failed; {out}, {provenance}")
     return 2 if failures else 0
+
+
+def _inputs(args: argparse.Namespace) -> list[tuple[str, str]]:
+    """Return the files that a maker reads, each with its option."""
+    manifest = [args.manifest] if args.manifest else []
+    return [("--source", clip) for clip in args.source] + [("--manifest", m) for m in manifest]
+
+
+@contextmanager
+def _sole_maker(out: Path) -> Iterator[None]:
+    """Let two makers of one file work one after the other: the second takes up what is there."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with sole_writer(out, out.with_name(f"{out.name}.lock"), wait=_tell):
+        yield
+
+
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr)
 
 
 def _stress(args: argparse.Namespace) -> int:
@@ -77,6 +111,7 @@ def _stress(args: argparse.Namespace) -> int:
         make_stress,
         plan,
         write_stress_provenance,
+        written_beside,
     )
 
     out = Path(args.out)
@@ -85,15 +120,17 @@ def _stress(args: argparse.Namespace) -> int:
     ffmpeg = args.ffmpeg or default_ffmpeg()
     ffmpeg_version(ffmpeg)
     clips = find_sources(args.source, args.manifest)
+    refuse_inside(_inputs(args), written_beside(out))
     cells = plan(clips, {clip.name: clip_rate(ffmpeg, clip) for clip in clips})
-    table, failures = make_stress(cells, out, ffmpeg)
-    for failure in failures:
-        print(f"failed: {failure}", file=sys.stderr)
-    if table is None:
-        print(f"{len(failures)} of {len(cells)} cells failed; the others are kept beside {out}")
-        return 2
-    command = ["python", "-m", "fr_lib", *map(_portable, sys.argv[1:])]
-    provenance = write_stress_provenance(out, table, clips, command, args.manifest)
+    with _sole_maker(out):
+        table, failures = make_stress(cells, out, ffmpeg)
+        for failure in failures:
+            print(f"failed: {failure}", file=sys.stderr)
+        if table is None:
+            print(f"{len(failures)} of {len(cells)} cells failed; the others are kept beside {out}")
+            return 2
+        command = ["python", "-m", "fr_lib", *map(_portable, sys.argv[1:])]
+        provenance = write_stress_provenance(out, table, clips, command, args.manifest)
     print(f"{len(cells)} cells, {len(table):,} rows; {out}, {provenance}")
     return 0
 
@@ -110,16 +147,20 @@ def _release(args: argparse.Namespace) -> int:
     from fr_lib.runs import RunDir, keep
 
     run = RunDir(args.run_dir)
-    print(publish(run / "model", args.model_dir))
-    print(publish_formula(args.model_dir))
-    for path in keep(run):
-        print(f"kept {path}")
+    # All of it, before the first line: whoever reads them may go away.
+    done = [publish(run / "model", args.model_dir), publish_formula(args.model_dir)]
+    done += [f"kept {path}" for path in keep(run)]
+    print("\n".join(done))
     return 0
 
 
 def _verify(args: argparse.Namespace) -> int:
     from fr_lib.release import verify
 
+    if not Path(args.model_dir).is_dir():
+        raise InputError(
+            say(args.model_dir, "no such folder", "a model folder", "check --model-dir")
+        )
     problems = verify(args.model_dir)
     for problem in problems:
         print(problem, file=sys.stderr)
@@ -239,17 +280,55 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _parse(arguments: list[str] | None) -> argparse.Namespace:
+    try:
+        args = _parser().parse_args(arguments)
+    except (ValueError, RecursionError) as unread:  # by @file
+        raise InputError(
+            say("@file", str(unread), "a text file, one argument a line", "mend it")
+        ) from None
+    for value in vars(args).values():
+        for text in value if isinstance(value, list) else [value]:
+            if isinstance(text, str) and re.search("[\0\ud800-\udfff]", text):
+                found = f"{text!r} has a NUL or is not UTF-8"
+                raise InputError(say("command line", found, "text", "name it differently"))
+    return args
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    args = _parser().parse_args(arguments)
-    try:
-        return args.do(args)
-    except FrError as refused:
-        print(refused, file=sys.stderr)
-        return refused.exit_code
-    except KeyboardInterrupt:
-        print("interrupted; finished work is kept", file=sys.stderr)
-        return 130
+    with stoppable():
+        code = NOBODY_READS
+        try:
+            args = _parse(arguments)
+            code = args.do(args)
+            sys.stdout.flush()
+            return code
+        except FrError as refused:
+            return _end(str(refused), refused.exit_code)
+        except KeyboardInterrupt as stopped:
+            end_children()
+            number = signal.Signals(stopped.args[0] if stopped.args else signal.SIGINT)
+            word = "interrupted" if number == signal.SIGINT else f"stopped by {number.name}"
+            return _end(f"{word}; finished work is kept", 128 + number)
+        except BrokenPipeError:
+            # What was done is done, and its exit code stands.
+            return _end("", code)
+        except OSError as refused:
+            where = str(refused.filename or "this machine")
+            return _end(say(where, refused.strerror or str(refused), PATHS, "mend that"), 2)
+
+
+def _end(line: str, code: int) -> int:
+    """Say a last line where somebody can hear it; leave nothing to fail once more at the exit."""
+    with suppress(OSError):
+        print(line, end="\n" if line else "", file=sys.stderr)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    return code
 
 
 if __name__ == "__main__":

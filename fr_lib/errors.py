@@ -6,6 +6,9 @@ as it is, without a traceback. The command line turns an :class:`FrError` into i
 
 from __future__ import annotations
 
+# What a message allows where the operating system has refused a path.
+PATHS = "paths that can be read and written, and room on the disk"
+
 
 class FrError(Exception):
     """Base of all errors raised on purpose; ends a command with exit code 2."""

@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "fr_lib"
 ROOMS = ("corpus", "encode", "train", "runs", "evaluate", "release", "report")
-GROUND = ("errors", "files", "schema")
+GROUND = ("errors", "files", "system", "schema")
 ABOVE_ALL = ("pipeline", "__main__")
 MOST_LINES = 500
 MOST_ARROWS = 30

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,9 @@ from fr_lib.release.registry import (
 from fr_lib.schema import (
     MODEL_ID,
 )
+from fr_lib.system import sole_writer
+
+LOCK = ".lock"
 
 
 def _passed_before(folder: Path) -> bool:
@@ -59,6 +62,8 @@ def publish(source_dir: str | Path, model_dir: str | Path) -> str:
     ArtefactError
         If the source does not verify, comes from synthetic rows, or the target's registry cannot
         be read. Nothing is changed.
+    InputError
+        If another release writes to the target.
     GateFailed
         If the source failed its gate and the target holds a model that passed. Nothing is changed.
     """
@@ -73,24 +78,33 @@ def publish(source_dir: str | Path, model_dir: str | Path) -> str:
         raise ArtefactError(
             say(str(source), "a smoke run on synthetic rows", "a run on a real corpus", "run one")
         )
-    if _failed(card) and _passed_before(target):
-        raise GateFailed(
-            say(
-                str(source),
-                f"the gate failed, and {target} holds a {MODEL_ID} that passed",
-                "a model that passed",
-                "nothing was changed; train again",
+    files = {name: (source / name).read_bytes() for name in names}
+    with _alone(target):
+        if _failed(card) and _passed_before(target):
+            raise GateFailed(
+                say(
+                    str(source),
+                    f"the gate failed, and {target} holds a {MODEL_ID} that passed",
+                    "a model that passed",
+                    "nothing was changed; train again",
+                )
             )
-        )
-    _put(target, row, {name: (source / name).read_bytes() for name in names})
+        _put(target, row, files)
     state = "gate failed: audit trail, not for scoring" if _failed(card) else "gate passed"
     return f"{MODEL_ID} ({state}, sha256 {row['sha256'][:12]}) is in {target}"
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep other releases out of a model folder, from a look at its registry to the last rename."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with sole_writer(folder, folder / LOCK):
+        yield
 
 
 def _put(target: Path, row: Mapping[str, Any], files: Mapping[str, bytes]) -> None:
     """Write the files of a row into a model folder, in their order, and the registry after them."""
     registry = _merged_file(target / REGISTRY, row)
-    target.mkdir(parents=True, exist_ok=True)
     _add_schema(target)
     with ExitStack() as renames:
         # The stack unwinds from the end: model first, registry last.
@@ -121,5 +135,6 @@ def publish_formula(model_dir: str | Path) -> str:
         model = path.read_bytes()
     row = registry_row(card, description=FORMULA_DESCRIPTION)
     files = {path.name: model, f"{FORMULA_ID}.json": json_text(card).encode()}
-    _put(Path(model_dir), row, files)
+    with _alone(Path(model_dir)):
+        _put(Path(model_dir), row, files)
     return f"{FORMULA_ID} (VMAF v0.6.1 itself, sha256 {row['sha256'][:12]}) is in {model_dir}"

@@ -12,6 +12,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         'evidence': ['find', 'get_evidence', 'keep', 'seed_folds', 'why_missing'],
         'networks': ['load_networks', 'save_networks'],
-        'rundir': ['PROGRESS', 'RunDir', 'plain', 'project_path'],
+        'rundir': ['PROGRESS', 'RunDir', 'UNFINISHED', 'plain', 'project_path'],
     },
 )
