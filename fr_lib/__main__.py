@@ -15,6 +15,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TextIO
 
 from fr_lib.errors import PATHS, FrError, InputError, say
 from fr_lib.files import refuse_inside
@@ -24,6 +25,23 @@ DEFAULT_CORPUS = "data/corpus.jsonl.gz"
 MODEL_DIR = "model/tiny"
 # As a shell reports a process that SIGPIPE has ended.
 NOBODY_READS = 141
+
+
+def _tell(line: str) -> None:
+    """Print a line, or nothing once nobody reads any more: work goes on to its own exit code."""
+    try:
+        print(line)
+    except BrokenPipeError:
+        _drop(sys.stdout)
+
+
+def _warn(line: str) -> None:
+    print(line, file=sys.stderr)
+
+
+def _drop(stream: TextIO) -> None:
+    """Let nothing be written to a stream any more, by Python at the exit neither."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -42,8 +60,8 @@ def _run(args: argparse.Namespace) -> int:
         else:
             settings = settings | {"corpus": args.corpus}
         settings["run_dir"] = str(run.path)
-        print(f"corpus {settings['corpus']}, run directory {run.path}")
-        return run_all(run, settings, book=not args.no_book)
+        _tell(f"corpus {settings['corpus']}, run directory {run.path}")
+        return run_all(run, settings, not args.no_book, _tell)
 
 
 def _corpus(args: argparse.Namespace) -> int:
@@ -63,7 +81,7 @@ def _corpus(args: argparse.Namespace) -> int:
     else:
         from fr_lib.encode import on_cluster
 
-        work = on_cluster(args.workers, args.scheduler)
+        work = on_cluster(args.workers, args.scheduler, _tell)
     ffmpeg = args.ffmpeg or default_ffmpeg()
     raw = {k: getattr(args, k) for k in ("width", "height", "pix_fmt", "fps")}
     grid_of = (args.encoder, args.quality, args.preset, args.every, args.threads)
@@ -71,16 +89,16 @@ def _corpus(args: argparse.Namespace) -> int:
     sources = find_sources(args.source, args.manifest, raw)
     out = Path(args.out)
     refuse_inside(_inputs(args), written_beside(out))
-    versions = usable_encoders(ffmpeg, args.encoder, print)
+    versions = usable_encoders(ffmpeg, args.encoder, _tell)
     cells = [cell for cell in build_grid(sources, *grid_of) if cell.encoder in versions]
     with _sole_maker(out):
-        encoded, failures = make_corpus(cells, out, ffmpeg, work=work)
+        encoded, failures = make_corpus(cells, out, ffmpeg, _tell, work)
         for failure in failures:
-            print(f"failed: {failure}", file=sys.stderr)
+            _warn(f"failed: {failure}")
         if out.is_file():
             command = ["python", "-m", "fr_lib", *map(_portable, sys.argv[1:])]
             provenance = write_provenance(out, cells, versions, ffmpeg, command, args.manifest)
-            print(f"{encoded} cells encoded, {len(failures)} failed; {out}, {provenance}")
+            _tell(f"{encoded} cells encoded, {len(failures)} failed; {out}, {provenance}")
     return 2 if failures else 0
 
 
@@ -94,12 +112,8 @@ def _inputs(args: argparse.Namespace) -> list[tuple[str, str]]:
 def _sole_maker(out: Path) -> Iterator[None]:
     """Let two makers of one file work one after the other: the second takes up what is there."""
     out.parent.mkdir(parents=True, exist_ok=True)
-    with sole_writer(out, out.with_name(f"{out.name}.lock"), wait=_tell):
+    with sole_writer(out, out.with_name(f"{out.name}.lock"), wait=_warn):
         yield
-
-
-def _tell(line: str) -> None:
-    print(line, file=sys.stderr)
 
 
 def _stress(args: argparse.Namespace) -> int:
@@ -125,13 +139,13 @@ def _stress(args: argparse.Namespace) -> int:
     with _sole_maker(out):
         table, failures = make_stress(cells, out, ffmpeg)
         for failure in failures:
-            print(f"failed: {failure}", file=sys.stderr)
+            _warn(f"failed: {failure}")
         if table is None:
-            print(f"{len(failures)} of {len(cells)} cells failed; the others are kept beside {out}")
+            _tell(f"{len(failures)} of {len(cells)} cells failed; the others are kept beside {out}")
             return 2
         command = ["python", "-m", "fr_lib", *map(_portable, sys.argv[1:])]
         provenance = write_stress_provenance(out, table, clips, command, args.manifest)
-    print(f"{len(cells)} cells, {len(table):,} rows; {out}, {provenance}")
+    _tell(f"{len(cells)} cells, {len(table):,} rows; {out}, {provenance}")
     return 0
 
 
@@ -147,10 +161,10 @@ def _release(args: argparse.Namespace) -> int:
     from fr_lib.runs import RunDir, keep
 
     run = RunDir(args.run_dir)
-    # All of it, before the first line: whoever reads them may go away.
-    done = [publish(run / "model", args.model_dir), publish_formula(args.model_dir)]
-    done += [f"kept {path}" for path in keep(run)]
-    print("\n".join(done))
+    _tell(publish(run / "model", args.model_dir))
+    _tell(publish_formula(args.model_dir))
+    for path in keep(run):
+        _tell(f"kept {path}")
     return 0
 
 
@@ -163,9 +177,9 @@ def _verify(args: argparse.Namespace) -> int:
         )
     problems = verify(args.model_dir)
     for problem in problems:
-        print(problem, file=sys.stderr)
+        _warn(problem)
     if not problems:
-        print(f"{args.model_dir}: every row of the registry verified")
+        _tell(f"{args.model_dir}: every row of the registry verified")
     return 1 if problems else 0
 
 
@@ -176,9 +190,9 @@ def _predict(args: argparse.Namespace) -> int:
     asked = (args.encoder, args.quality, args.preset, args.frames)
     for row in predict_logs(predictor, args.log, *asked):
         per_frame = row.pop("per_frame", [])
-        print(json.dumps(row, allow_nan=False))
+        _tell(json.dumps(row, allow_nan=False))
         for frame in per_frame:
-            print(json.dumps({"file": row["file"]} | frame, allow_nan=False))
+            _tell(json.dumps({"file": row["file"]} | frame, allow_nan=False))
     return 0
 
 
@@ -327,7 +341,7 @@ def _end(line: str, code: int) -> int:
         try:
             stream.flush()
         except OSError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+            _drop(stream)
     return code
 
 
