@@ -161,10 +161,11 @@ def _release(args: argparse.Namespace) -> int:
     from fr_lib.runs import RunDir, keep
 
     run = RunDir(args.run_dir)
-    _tell(publish(run / "model", args.model_dir))
-    _tell(publish_formula(args.model_dir))
-    for path in keep(run):
-        _tell(f"kept {path}")
+    with run.at_rest():
+        _tell(publish(run / "model", args.model_dir))
+        _tell(publish_formula(args.model_dir))
+        for path in keep(run):
+            _tell(f"kept {path}")
     return 0
 
 

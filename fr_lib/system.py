@@ -2,20 +2,77 @@
 
 from __future__ import annotations
 
+import ctypes
 import math
+import os
+import shutil
 import signal
+import tempfile
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from fr_lib.errors import InputError, say
+from fr_lib.files import atomic_path, remove, write_bytes
 
 # Signals that end a command, and for how long further ones are passed over while it unwinds.
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 PATIENCE_S = 5.0
+
+
+# Of renameat2, from Linux's <fcntl.h> and <linux/fs.h>.
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2
+
+
+def write_together(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write several files of a folder in one step: all of them or, on any interruption, none.
+
+    A copy of the folder, its other files linked, takes its place. Where two folders cannot change
+    places (systems other than Linux, network file systems, mount points), each file is renamed into
+    its place by itself, in their order, when the bytes of all are on disk.
+
+    Parameters
+    ----------
+    folder : Path
+        Made if absent; its own folder is there.
+    files : mapping
+        Bytes by name. Who calls keeps others from writing to the folder.
+    """
+    folder = folder.resolve()
+    for killed in folder.parent.glob(f".{folder.name}.new-*"):
+        remove(killed)
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.new-", dir=folder.parent) as made:
+        fresh = Path(made, folder.name)
+        if folder.is_dir():
+            shutil.copytree(folder, fresh, symlinks=True, copy_function=_link)
+        for name, data in files.items():
+            write_bytes(fresh / name, data)
+        if not folder.exists():
+            fresh.rename(folder)
+        elif not _exchange(fresh, folder):
+            with ExitStack() as renames:
+                # The stack unwinds from the end.
+                for name, data in reversed(files.items()):
+                    renames.enter_context(atomic_path(folder / name)).write_bytes(data)
+
+
+def _link(source: str, copy: str) -> None:
+    try:
+        os.link(source, copy, follow_symlinks=False)
+    except OSError:
+        shutil.copy2(source, copy, follow_symlinks=False)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Let two folders change places in one step; say whether system and file system could."""
+    renameat2 = getattr(ctypes.CDLL(None), "renameat2", None)
+    if renameat2 is None:
+        return False
+    places = (_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other))
+    return renameat2(*places, _RENAME_EXCHANGE) == 0
 
 
 @contextmanager

@@ -4,29 +4,27 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from fr_lib.errors import ArtefactError, GateFailed, say
-from fr_lib.files import atomic_path, json_text
+from fr_lib.files import json_text
 from fr_lib.release.card import _failed, _read_object
 from fr_lib.release.checks import find_row, verify
 from fr_lib.release.formula import FORMULA_ID, export_formula, formula_card
 from fr_lib.release.registry import (
     FORMULA_DESCRIPTION,
     REGISTRY,
-    _add_schema,
     _check_rows,
+    _lacking_schema,
     _merged_file,
     registry_row,
 )
 from fr_lib.schema import (
     MODEL_ID,
 )
-from fr_lib.system import sole_writer
-
-LOCK = ".lock"
+from fr_lib.system import sole_writer, write_together
 
 
 def _passed_before(folder: Path) -> bool:
@@ -41,9 +39,10 @@ def publish(source_dir: str | Path, model_dir: str | Path) -> str:
     """Put the model of a run's folder into a model folder and its registry.
 
     Only ``fr_regressor_v3.onnx``, ``.json``, its row and, if absent, ``registry.schema.json`` are
-    written. All bytes are on disk before the first of three renames: model, sidecar, registry. An
-    interruption between them leaves a folder that :func:`verify` and the consumer refuse, never
-    one that scores with the wrong files, and publishing again mends it.
+    written, to a copy of the folder that takes its place in one step: an interruption leaves the
+    old one or the new one. Where folders cannot change places (see :func:`write_together`), one
+    between the last three renames leaves a folder that :func:`verify` and the consumer refuse,
+    never one that scores with the wrong files, and publishing again mends it.
 
     Parameters
     ----------
@@ -96,20 +95,16 @@ def publish(source_dir: str | Path, model_dir: str | Path) -> str:
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Keep other releases out of a model folder, from a look at its registry to the last rename."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with sole_writer(folder, folder / LOCK):
+    """Keep other releases out of a model folder, from a look at its registry to the last byte."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with sole_writer(folder, folder.with_name(f".{folder.name}.lock")):
         yield
 
 
 def _put(target: Path, row: Mapping[str, Any], files: Mapping[str, bytes]) -> None:
-    """Write the files of a row into a model folder, in their order, and the registry after them."""
+    """Write the files of a row into a model folder, with its registry and the schema of that."""
     registry = _merged_file(target / REGISTRY, row)
-    _add_schema(target)
-    with ExitStack() as renames:
-        # The stack unwinds from the end: model first, registry last.
-        for name, data in [(REGISTRY, registry), *reversed(files.items())]:
-            renames.enter_context(atomic_path(target / name)).write_bytes(data)
+    write_together(target, {**_lacking_schema(target), **files, REGISTRY: registry})
 
 
 def publish_formula(model_dir: str | Path) -> str:

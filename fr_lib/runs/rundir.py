@@ -132,6 +132,15 @@ class RunDir:
             self._refuse_other_run()
             yield
 
+    @contextmanager
+    def at_rest(self) -> Iterator[None]:
+        """Keep runs out while the folder's results are read; InputError if one is at work."""
+        if not os.access(self.path, os.W_OK):
+            yield  # no run can write here
+            return
+        with sole_writer(self.path, self / LOCK):
+            yield
+
     def _is_owner(self) -> bool:
         return self.mark is not None and os.environ.get(OWNER) == self.mark
 
