@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from chain import ROOT, hopeless_table, tree
 from modelkit import make_folder
+from stopping import WAITING, whole_run
 
 from fr_lib.__main__ import main
 from fr_lib.corpus import write_table
@@ -238,3 +239,18 @@ def test_nobody_reads_or_nothing_can_be_written(where, code, heard, here):
     assert ended.returncode == code
     assert heard in ended.stderr
     assert len(ended.stderr.splitlines()) == bool(heard)
+
+
+def test_a_run_that_is_told_to_end_leaves_nothing_at_work(tmp_path):
+    """While its notebook has a process of its own; `make reliability` has the other signals."""
+    import psutil
+
+    with whole_run(tmp_path, WAITING) as run:
+        family = run.wait_for("at work")
+        assert len(family) == 3
+        run.process.terminate()
+        _, errors = run.process.communicate(timeout=60)
+    assert run.process.returncode == 143
+    assert errors.splitlines()[-1] == "stopped by SIGTERM; finished work is kept"
+    assert psutil.wait_procs(family, timeout=10)[1] == []
+    assert run.left_over() == []
