@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import math
 
+# What a message allows where the operating system has refused a path.
+PATHS = "paths that can be read and written, and room on the disk"
+
 
 class FrError(Exception):
     """Base of all errors raised on purpose; ends a command with exit code 2."""

@@ -10,8 +10,10 @@ from __future__ import annotations
 import ast
 import difflib
 import json
-import shutil
+import os
+import re
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,7 +23,7 @@ from typing import Any
 
 from fr_lib import errors
 from fr_lib.arms import SHIPPED_ARM
-from fr_lib.errors import ArtefactError, FrError, printable, say
+from fr_lib.errors import PATHS, ArtefactError, FrError, printable, say
 from fr_lib.evaluate import failed_clauses
 from fr_lib.files import ROOT
 from fr_lib.report import build_book
@@ -30,6 +32,7 @@ from fr_lib.runs import (
     PARAMETERS,
     PROGRESS,
     STEPS,
+    UNFINISHED,
     RunDir,
     fault_of,
     find,
@@ -37,11 +40,14 @@ from fr_lib.runs import (
     refuse,
     why_missing,
 )
+from fr_lib.system import end_children
 
 PROFILES: Mapping[str, Mapping[str, Any]] = {
     "quick": {},
     "full": {"seeds": 5, "measure": True},
 }
+# How Python, and NumPy where the disk is full, word what the operating system refuses.
+_SYSTEM_REFUSES = re.compile(r"\[Errno \d+\]|\d+ requested and \d+ written")
 
 
 class NotebookFailed(FrError):
@@ -140,7 +146,8 @@ def run_notebook(name: str, run: RunDir, settings: Mapping[str, Any]) -> Path:
         For a value that its parameter cannot have; then nothing is written or removed.
     NotebookFailed
         With notebook, cell and message; the copy is kept as ``<name>.failed.ipynb``. What an
-        earlier run left of this and later notebooks is gone either way.
+        earlier run left of this and later notebooks is gone either way; only the first notebook
+        leaves it until it has loaded and checked its corpus.
     """
     import papermill
 
@@ -150,39 +157,60 @@ def run_notebook(name: str, run: RunDir, settings: Mapping[str, Any]) -> Path:
     judge_parameters(full)
     folder = run / "notebooks"
     folder.mkdir(parents=True, exist_ok=True)
-    partial, final = folder / f"{name}.inprogress.ipynb", folder / f"{name}.ipynb"
+    partial, final = folder / f"{name}{UNFINISHED}", folder / f"{name}.ipynb"
     failed = folder / f"{name}.failed.ipynb"
-    _clear(run, name)
+    for killed in folder.glob(f"*{UNFINISHED}"):
+        killed.unlink()
+    if name != STEPS[0]:
+        run.drop_after(name)
     try:
-        papermill.execute_notebook(
-            notebook_path(name),
-            partial,
-            parameters=full,
-            progress_bar=False,
-            cwd=str(Path.cwd()),
-            kernel_name="python3",
-            # The kernel warns on each start of what every local notebook does.
-            extra_arguments=["--IPKernelApp.log_level=ERROR"],
-            # All that counts is on disk by now, and a kernel with torch or with processes of its
-            # own takes seconds to say goodbye.
-            shutdown_kernel="immediate",
-        )
+        with _kernel_alone():
+            papermill.execute_notebook(
+                notebook_path(name),
+                partial,
+                parameters=full,
+                progress_bar=False,
+                cwd=str(Path.cwd()),
+                kernel_name="python3",
+                # The kernel warns on each start of what every local notebook does.
+                extra_arguments=["--IPKernelApp.log_level=ERROR"],
+                # All that counts is on disk by now, and a kernel with torch or with processes of
+                # its own takes seconds to say goodbye.
+                shutdown_kernel="immediate",
+            )
         _verify(partial, name)
     except Exception as stopped:
         if partial.is_file():
             partial.replace(failed)
         raise _explained(stopped, name, failed) from None
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
     partial.replace(final)
     return final
 
 
-def _clear(run: RunDir, name: str) -> None:
-    """Remove what an earlier run left of this and later notebooks, and its book."""
-    run.drop_after(name)
-    for copy in (run / "notebooks").glob("*.ipynb"):
-        if copy.name >= name:
-            copy.unlink()
-    shutil.rmtree(run / "book", ignore_errors=True)
+@contextmanager
+def _kernel_alone() -> Iterator[None]:
+    """Give a kernel a scratch folder for all it writes aside, and leave neither of them behind.
+
+    papermill ends a kernel that it knows, with the processes of its group. An interruption while
+    one starts comes before that. Files of a user's own IPython profile have no say in a run.
+    """
+    import psutil
+
+    with tempfile.TemporaryDirectory(prefix="fr_run_", ignore_cleanup_errors=True) as scratch:
+        names = ("TMPDIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")
+        kept = {name: os.environ[name] for name in names if name in os.environ}
+        before = psutil.Process().children()
+        os.environ.update(dict.fromkeys(names, scratch))
+        try:
+            yield
+        finally:
+            end_children(before)
+            for name in names:
+                del os.environ[name]
+            os.environ.update(kept)
 
 
 def _verify(path: Path, name: str) -> None:
@@ -213,6 +241,8 @@ def _explained(stopped: Exception, name: str, failed: Path) -> NotebookFailed:
     code = kind.exit_code if isinstance(kind, type) and issubclass(kind, FrError) else 1
     if code == 2:
         return NotebookFailed(f"{name}: {message}", code)
+    if isinstance(stopped, OSError) or _SYSTEM_REFUSES.match(message):
+        return NotebookFailed(say(name, message, PATHS, f"see {failed}"), 2)
     where = f"{name}, cell {cell}" if cell else name
     return NotebookFailed(f"{where}: {ename}: {message} (see {failed})", code)
 

@@ -10,9 +10,11 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from chain import tree
 from modelkit import DOMAIN, FEATURE_MEAN, FEATURE_STD, SLOTS, make_card, make_folder
 from onnx import TensorProto, helper, numpy_helper
 
+from fr_lib import system
 from fr_lib.errors import ArtefactError, GateFailed
 from fr_lib.files import ROOT, json_text, read_json, sha256_of, write_json
 from fr_lib.release import publish, publish_formula, verify
@@ -606,18 +608,36 @@ def test_an_interrupted_release_is_refused_and_mended_by_the_next(folder, failed
     assert contents(folder) == contents(newer)
 
 
-def test_a_rename_that_fails_keeps_the_old_registry_and_leaves_no_temporary_files(folder, tmp_path):
+def test_a_file_that_cannot_be_written_leaves_all_as_it_was(folder, tmp_path):
     newer = make_folder(tmp_path / "newer", seed=2)
-    before = contents(folder)
     (folder / "fr_regressor_v3.json").unlink()
-    (folder / "fr_regressor_v3.json").mkdir()  # the second of the three renames fails
+    (folder / "fr_regressor_v3.json").mkdir()
+    before = tree(folder)
     with pytest.raises(IsADirectoryError):
         publish(newer, folder)
-    (folder / "fr_regressor_v3.json").rmdir()
-    after = contents(folder)
-    assert set(after) == set(before) - {"fr_regressor_v3.json"}
-    assert after["registry.json"] == before["registry.json"]
-    assert after["fr_regressor_v3.onnx"] == contents(newer)["fr_regressor_v3.onnx"]
+    assert tree(folder) == before
+    assert not [*folder.parent.glob(".*")]
+
+
+@pytest.mark.parametrize("can", [True, False])
+def test_a_release_keeps_every_other_file_and_mends_what_a_killed_one_left(
+    folder, tmp_path, monkeypatch, can
+):
+    """Where folders cannot change places, too."""
+    if not can:
+        monkeypatch.setattr(system, "_exchange", lambda one, other: False)
+    newer = make_folder(tmp_path / "newer", seed=2)
+    (folder / "notes").mkdir()
+    (folder / "notes" / "mine.txt").write_text("my own")
+    (folder / "link").symlink_to("notes/mine.txt")
+    (folder.parent / f".{folder.name}.new-x").mkdir()
+    publish(newer, folder)
+    assert verify(folder) == []
+    assert (folder / "link").is_symlink()
+    assert (folder / "notes" / "mine.txt").read_text() == "my own"
+    for name in MODEL_FILES:
+        assert (folder / name).read_bytes() == (newer / name).read_bytes()
+    assert not [*folder.parent.glob(".*")]
 
 
 # --- the formula ------------------------------------------------------------------------------

@@ -119,13 +119,15 @@ def assert_nothing_later_is_left(name: str, run: RunDir) -> None:
     assert not (run / "book").exists()
 
 
-def test_01_refuses_a_corpus_that_is_not_there(smoke, tmp_path):
+def test_01_leaves_an_earlier_run_alone_until_it_has_checked_its_corpus(smoke, tmp_path):
     run = copy_of(smoke, tmp_path)
-    failure = refused("01_corpus_audit", run, corpus=str(tmp_path / "nowhere.jsonl"))
+    before = tree(run.path)
+    (tmp_path / "odd.jsonl").write_text('{"src": 1}\n')
+    failure = refused("01_corpus_audit", run, corpus=str(tmp_path / "odd.jsonl"))
     assert failure.exit_code == 2
-    assert "nowhere.jsonl" in str(failure)
-    assert_nothing_later_is_left("01_corpus_audit", run)
-    assert not (run / "audit.json").exists()
+    assert "odd.jsonl" in str(failure)
+    (run / "notebooks" / "01_corpus_audit.failed.ipynb").unlink()
+    assert tree(run.path) == before
 
 
 def test_02_refuses_to_start_without_the_audit(smoke, tmp_path):
@@ -239,6 +241,15 @@ def test_a_run_ends_with_the_exit_code_of_the_error(written, kind):
 def test_an_error_that_is_not_ours_ends_with_1(written, name):
     run = written(f"raise type('{name}', (Exception,), {{}})('x')")
     assert refused("01_corpus_audit", run).exit_code == 1
+
+
+@pytest.mark.parametrize("odd", ["/proc/none", "a" * 300, "notebooks/02_loso.ipynb/x"])
+def test_what_the_system_refuses_a_notebook_ends_with_2(written, odd):
+    run = written(f"open({odd!r}, 'w')")
+    failure = refused("01_corpus_audit", run)
+    assert failure.exit_code == 2
+    assert str(failure).startswith("01_corpus_audit: [Errno ")
+    assert odd in str(failure)
 
 
 @pytest.mark.parametrize("tags", [[], ["parameters", "parameters"]])

@@ -22,6 +22,11 @@ from fr_lib.schema import ADAPTERS, adapter
 CELL_KEY = ("src", "encoder", "preset", "cq")
 
 
+def _cell_folder(out: Path) -> Path:
+    """Return where finished cells wait for the rest of them."""
+    return out.with_name(f"{out.name}.cells")
+
+
 def per_encoder(
     values: Iterable[str], encoders: Sequence[str], option: str
 ) -> dict[str, list[str]]:
@@ -144,8 +149,8 @@ class CellStore:
         self.out = Path(out)
         if not self.out.name.endswith(SUFFIXES):
             raise InputError(say("--out", str(out), f"*{', *'.join(SUFFIXES)}", "name it so"))
-        self.folder = self.out.with_name(self.out.name + ".cells")
-        self.table = read_table(self.out) if self.out.is_file() else pd.DataFrame()
+        self.folder = _cell_folder(self.out)
+        self.table = self._read()
         lacking = {*CELL_KEY, "frame_index", "src_sha256"}.difference(self.table)
         if len(self.table) and lacking:
             raise InputError(
@@ -159,6 +164,9 @@ class CellStore:
         if len(self.table):
             # Refuses columns that no merge could make sense of.
             load_corpus(self.out)
+
+    def _read(self) -> pd.DataFrame:
+        return read_table(self.out) if self.out.is_file() else pd.DataFrame()
 
     def _file(self, key: tuple) -> Path:
         digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:24]
@@ -209,7 +217,8 @@ class CellStore:
         write_bytes(self._file(key), json.dumps(rows).encode())
 
     def collect(self) -> pd.DataFrame:
-        """Merge finished cells into the corpus file and remove the cell folder."""
+        """Merge finished cells into the corpus file as it is now, and remove the cell folder."""
+        self.table = self._read()
         parts = sorted(self.folder.iterdir()) if self.folder.is_dir() else []
         # A dot begins the name of a file that a killed process had not finished.
         whole = [part for part in parts if not part.name.startswith(".")]
@@ -355,7 +364,16 @@ def write_provenance(
         ],
         "frames_kept": f"0, {cells[0].every}, {2 * cells[0].every}, ... of every clip",
     }
-    suffix = next(s for s in SUFFIXES if out.name.endswith(s))
-    target = out.with_name(out.name.removesuffix(suffix) + ".provenance.json")
+    target = _provenance_path(out)
     write_json(target, facts)
     return target
+
+
+def _provenance_path(out: Path) -> Path:
+    stem = next((out.name.removesuffix(s) for s in SUFFIXES if out.name.endswith(s)), out.name)
+    return out.with_name(f"{stem}.provenance.json")
+
+
+def written_beside(out: Path) -> list[Path]:
+    """Return what the makers of a corpus or a stress set write over or remove."""
+    return [out, _cell_folder(out), _provenance_path(out)]

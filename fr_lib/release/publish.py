@@ -6,26 +6,27 @@ import difflib
 import hashlib
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from fr_lib.errors import ArtefactError, GateFailed, say
-from fr_lib.files import atomic_path, json_text
+from fr_lib.files import json_text
 from fr_lib.release.card import _failed
 from fr_lib.release.checks import find_row, judge
 from fr_lib.release.formula import FORMULA_ID, export_formula, formula_card
 from fr_lib.release.registry import (
     FORMULA_DESCRIPTION,
     REGISTRY,
-    _add_schema,
     _check_rows,
+    _lacking_schema,
     _merged_file,
     registry_row,
 )
 from fr_lib.release.signature import SUFFIX, require_cosign, signature_of
 from fr_lib.release.strict import read_object
 from fr_lib.schema import MODEL_ID
+from fr_lib.system import sole_writer, write_together
 
 
 def _passed_before(folder: Path) -> bool:
@@ -42,9 +43,10 @@ def publish(
     """Put the model of a run's folder into a model folder and its registry.
 
     Only ``fr_regressor_v3.onnx``, ``.json``, its row and, if absent, ``registry.schema.json`` are
-    written. All bytes are on disk before the first of three renames: model, sidecar, registry. An
-    interruption between them leaves a folder that :func:`verify` and the consumer refuse, never
-    one that scores with the wrong files, and publishing again mends it.
+    written, to a copy of the folder that takes its place in one step: an interruption leaves the
+    old one or the new one. Where folders cannot change places (see :func:`write_together`), one
+    between the last three renames leaves a folder that :func:`verify` and the consumer refuse,
+    never one that scores with the wrong files, and publishing again mends it.
 
     Parameters
     ----------
@@ -68,7 +70,7 @@ def publish(
         If the source does not verify, comes from synthetic rows, or the target's registry cannot
         be read, or cosign fails. Nothing is changed.
     InputError
-        If `sign` is asked for without cosign.
+        If `sign` is asked for without cosign, or another release writes to the target.
     GateFailed
         If the source failed its gate and the target holds a model that passed. Nothing is changed.
     """
@@ -82,24 +84,33 @@ def publish(
         raise ArtefactError(
             say(str(source), "a smoke run on synthetic rows", "a run on a real corpus", "run one")
         )
-    if _failed(card) and _passed_before(target):
-        raise GateFailed(
-            say(
-                str(source),
-                f"the gate failed, and {target} holds a {MODEL_ID} that passed",
-                "a model that passed",
-                "nothing was changed; train again",
+    with nullcontext() if dry_run else _alone(target):
+        if _failed(card) and _passed_before(target):
+            raise GateFailed(
+                say(
+                    str(source),
+                    f"the gate failed, and {target} holds a {MODEL_ID} that passed",
+                    "a model that passed",
+                    "nothing was changed; train again",
+                )
             )
-        )
+        changed = _put(target, row, found.model, card, dry_run, sign)
     state = "gate failed: audit trail, not for scoring" if _failed(card) else "gate passed"
-    said = f"{MODEL_ID} ({state}, sha256 {row['sha256'][:12]}) is in {target}"
-    return _put(target, row, found.model, card, dry_run, sign) or said
+    return changed or f"{MODEL_ID} ({state}, sha256 {row['sha256'][:12]}) is in {target}"
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep other releases out of a model folder, from a look at its registry to the last byte."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with sole_writer(folder, folder.with_name(f".{folder.name}.lock")):
+        yield
 
 
 def _put(
     target: Path, row: Mapping[str, Any], model: bytes, card: Any, dry_run: bool, sign: bool
 ) -> str:
-    """Write the files of a row into a model folder, in their order, and the registry after them.
+    """Write the files of a row into a model folder, with its registry and the schema of that.
 
     With `dry_run` write nothing and return the difference.
     """
@@ -108,17 +119,12 @@ def _put(
     if sign:
         require_cosign()
         row = {**row, "sigstore_bundle": f"{name}{SUFFIX}"}
-    registry = _merged_file(target / REGISTRY, row)
+    registry = {REGISTRY: _merged_file(target / REGISTRY, row)}
     if dry_run:
-        return "".join(_difference(target, files | {REGISTRY: registry}))
+        return "".join(_difference(target, files | registry))
     if sign:
         files[row["sigstore_bundle"]] = signature_of(model, name)
-    target.mkdir(parents=True, exist_ok=True)
-    _add_schema(target)
-    with ExitStack() as renames:
-        # The stack unwinds from the end: model first, registry last.
-        for file, data in [(REGISTRY, registry), *reversed(files.items())]:
-            renames.enter_context(atomic_path(target / file)).write_bytes(data)
+    write_together(target, _lacking_schema(target) | files | registry)
     return ""
 
 
@@ -160,5 +166,8 @@ def publish_formula(model_dir: str | Path, *, dry_run: bool = False, sign: bool 
         card = formula_card(export_formula(path))
         model = path.read_bytes()
     row = registry_row(card, description=FORMULA_DESCRIPTION)
-    said = f"{FORMULA_ID} (VMAF v0.6.1 itself, sha256 {row['sha256'][:12]}) is in {model_dir}"
-    return _put(Path(model_dir), row, model, card, dry_run, sign) or said
+    with nullcontext() if dry_run else _alone(Path(model_dir)):
+        changed = _put(Path(model_dir), row, model, card, dry_run, sign)
+    return changed or (
+        f"{FORMULA_ID} (VMAF v0.6.1 itself, sha256 {row['sha256'][:12]}) is in {model_dir}"
+    )

@@ -184,10 +184,9 @@ def _merged_file(registry_path: Path, row: Mapping[str, Any]) -> bytes:
     return _merged(data, row, registry_path).encode()
 
 
-def _add_schema(folder: Path) -> None:
-    """Put the registry's schema beside it; one that is there already belongs to the folder."""
-    if not (folder / SCHEMA).exists():
-        write_bytes(folder / SCHEMA, (_DATA / SCHEMA).read_bytes())
+def _lacking_schema(folder: Path) -> dict[str, bytes]:
+    """Return the registry's schema by its name; nothing if the folder has one, which stays."""
+    return {} if (folder / SCHEMA).exists() else {SCHEMA: (_DATA / SCHEMA).read_bytes()}
 
 
 def upsert_row(registry_path: str | Path, row: Mapping[str, Any]) -> None:
@@ -206,5 +205,6 @@ def upsert_row(registry_path: str | Path, row: Mapping[str, Any]) -> None:
     """
     path = Path(registry_path)
     data = _merged_file(path, row)
-    _add_schema(path.parent)
+    for name, schema in _lacking_schema(path.parent).items():
+        write_bytes(path.parent / name, schema)
     write_bytes(path, data)

@@ -14,6 +14,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         'evidence': ['find', 'get_evidence', 'keep', 'seed_folds', 'why_missing'],
         'parameters': ['PARAMETERS', 'fault_of', 'judge_parameters', 'refuse'],
         'networks': ['load_networks', 'save_networks'],
-        'rundir': ['PROGRESS', 'RunDir', 'plain', 'project_path'],
+        'rundir': ['PROGRESS', 'RunDir', 'UNFINISHED', 'plain', 'project_path'],
     },
 )

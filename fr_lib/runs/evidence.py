@@ -113,7 +113,8 @@ def get_evidence(
 def record(run: RunDir, name: str, data: Mapping[str, Any]) -> dict[str, Any]:
     """Write a result with this run's stamps into the run directory, and return it."""
     stamped = plain(dict(data)) | {"stamps": stamps(run)}
-    write_json(run / "evidence" / f"{name}.json", stamped)
+    with run.writing():
+        write_json(run / "evidence" / f"{name}.json", stamped)
     return stamped
 
 
