@@ -146,9 +146,7 @@ class CellStore:
     """
 
     def __init__(self, out: str | Path) -> None:
-        self.out = Path(out)
-        if not self.out.name.endswith(SUFFIXES):
-            raise InputError(say("--out", str(out), f"*{', *'.join(SUFFIXES)}", "name it so"))
+        self.out = _table_file(Path(out))
         self.folder = _cell_folder(self.out)
         self.table = self._read()
         lacking = {*CELL_KEY, "frame_index", "src_sha256"}.difference(self.table)
@@ -369,11 +367,23 @@ def write_provenance(
     return target
 
 
+def _table_file(out: Path) -> Path:
+    if not out.name.endswith(SUFFIXES):
+        raise InputError(say("--out", str(out), f"*{', *'.join(SUFFIXES)}", "name it so"))
+    return out
+
+
 def _provenance_path(out: Path) -> Path:
     stem = next((out.name.removesuffix(s) for s in SUFFIXES if out.name.endswith(s)), out.name)
     return out.with_name(f"{stem}.provenance.json")
 
 
 def written_beside(out: Path) -> list[Path]:
-    """Return what the makers of a corpus or a stress set write over or remove."""
-    return [out, _cell_folder(out), _provenance_path(out)]
+    """Return what the makers of a corpus or a stress set write over or remove.
+
+    Raises
+    ------
+    InputError
+        If `out` has not the suffix of a table.
+    """
+    return [_table_file(out), _cell_folder(out), _provenance_path(out)]
