@@ -271,8 +271,18 @@ GRAPHS = [
     ),
     Bad(
         "weights that overflow",
-        "not finite; allowed: finite scores at both ends",
-        lambda m: value("aware.3.weight", lambda a: np.sign(a) * np.float32(3e38))(m),
+        "layer aware.3 may reach ",
+        value("aware.3.weight", lambda array: np.sign(array) * np.float32(3e36)),
+    ),
+    Bad(
+        "one weight that overflows",
+        "layer aware.0 may reach ",
+        value("aware.0.weight", first(3e38)),
+    ),
+    Bad(
+        "one that overflows far off",
+        "layer blind.0 may reach ",
+        value("blind.0.weight", first(1e34)),
     ),
     Bad("mask all 0", "0 for libx264, 0 for libaom-av1", mask(np.zeros_like)),
     Bad("mask all 1", "1 for h264_nvenc", mask(np.ones_like)),

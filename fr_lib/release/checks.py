@@ -15,11 +15,10 @@ from fr_lib.release.onnx import (
     MAX_BYTES,
     MAX_PROTOBUF,
     check_onnx,
-    check_scores,
     network_rules,
 )
 from fr_lib.release.registry import REGISTRY, _check_rows, _smoke
-from fr_lib.release.sense import card_problems, vocab_of, written_here
+from fr_lib.release.sense import card_problems, reach_of, vocab_of, written_here
 from fr_lib.release.signature import check_signature
 from fr_lib.release.strict import (
     FORMULA_SCHEMA,
@@ -87,10 +86,8 @@ def _check_codec_aware(data: bytes, where: Path, card: Mapping[str, Any]) -> dic
     slots = card.get("trained_slots")
     counted = isinstance(slots, dict) and all(isinstance(n, int) for n in slots.values())
     vocab = vocab_of(card) or NEWEST_VOCAB
-    facts = check_onnx(data, network_rules(vocab, slots if counted else None), where)
-    if not card_problems(card, where):
-        check_scores(data, card, where)
-    return facts
+    rules = network_rules(vocab, slots if counted else None, reach_of(card, where))
+    return check_onnx(data, rules, where)
 
 
 def _check_formula(data: bytes, where: Path, card: Mapping[str, Any]) -> dict[str, Any]:

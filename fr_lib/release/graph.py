@@ -30,6 +30,7 @@ OUTPUTS = {"vmaf": ("N",)}
 # The layers of a FRRegressor that leave nodes; a Dropout, the identity at inference, leaves none.
 _LAYERS = {0: "Linear", 1: "GELU", 3: "Linear", 4: "GELU", 6: "Linear"}
 _LINEAR = [at for at, kind in _LAYERS.items() if kind == "Linear"]
+MAX_BLOCK = 2.0  # quality 100 of 63 is the largest number of a codec block
 _NETWORKS = ("aware", "blind")
 _PARTS = ("weight", "bias")
 # What says something about a file and nothing about its scores.
@@ -178,6 +179,7 @@ def network_faults(
     model: onnx.ModelProto,
     vocab: Sequence[str] = NEWEST_VOCAB,
     trained_slots: Mapping[str, int] | None = None,
+    reach: np.ndarray | None = None,
 ) -> Iterator[Fault]:
     """Yield (found, allowed) wherever a model is not a network that :func:`build` writes.
 
@@ -190,10 +192,15 @@ def network_faults(
         That its sidecar names.
     trained_slots : mapping, optional
         Of its sidecar; the mask inside the graph has to say the same.
+    reach : (6,) array, optional
+        The largest absolute value of each standardised feature: no score may overflow there.
     """
     shapes = _shapes(model, len(codec_block_layout(vocab)))
     template = build({name: np.zeros(shape, np.float32) for name, shape in shapes.items()}, vocab)
-    yield from graph_faults(model, template, shapes)
+    faults = list(graph_faults(model, template, shapes))
+    yield from faults
+    if not faults and reach is not None:
+        yield from _overflow_faults(model, reach)
     theirs, ours = (
         next((t for t in some.graph.initializer if t.name == "trained"), None)
         for some in (model, template)
@@ -215,6 +222,22 @@ def _shapes(model: onnx.ModelProto, n_block: int) -> dict[str, tuple[int, ...]]:
         for at, into, out in zip(_LINEAR, widths, widths[1:], strict=False):
             shapes |= {f"{name}.{at}.weight": (out, into), f"{name}.{at}.bias": (out,)}
     return shapes
+
+
+def _overflow_faults(model: onnx.ModelProto, reach: np.ndarray) -> Iterator[Fault]:
+    """Yield each layer that could give what float32 does not hold: there finite weights give NaN.
+
+    A bound, not a search: no sum is larger than that of the absolute values, and GELU adds nothing.
+    """
+    size = {t.name: np.abs(_array(t).astype(np.float64)) for t in model.graph.initializer}
+    block = np.full(len(size["trained"]), MAX_BLOCK)
+    for name, x in (("aware", np.concatenate([reach, block])), ("blind", reach)):
+        for at in _LINEAR:
+            with np.errstate(over="ignore", invalid="ignore"):
+                x = size[f"{name}.{at}.weight"] @ x + size[f"{name}.{at}.bias"]
+            if not x.max() <= np.finfo(np.float32).max / 2:
+                yield f"layer {name}.{at} may reach {x.max():.3g}", "what float32 holds"
+                break
 
 
 def _mask_faults(

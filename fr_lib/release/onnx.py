@@ -149,19 +149,21 @@ def faults_of_ours(model: onnx.ModelProto, inputs: Mapping[str, tuple]) -> Itera
 
 
 def network_rules(
-    vocab: Sequence[str], trained_slots: Mapping[str, int] | None = None
+    vocab: Sequence[str],
+    trained_slots: Mapping[str, int] | None = None,
+    reach: np.ndarray | None = None,
 ) -> Callable[[onnx.ModelProto], Iterator[Fault]]:
     """Return what :func:`check_onnx` asks of a codec-aware model of ours.
 
     Parameters
     ----------
-    vocab, trained_slots
+    vocab, trained_slots, reach
         As in :func:`fr_lib.release.graph.network_faults`.
     """
 
     def rules(model: onnx.ModelProto) -> Iterator[Fault]:
         yield from faults_of_ours(model, codec_aware_inputs(vocab))
-        yield from network_faults(model, vocab, trained_slots)
+        yield from network_faults(model, vocab, trained_slots, reach)
 
     return rules
 
@@ -296,30 +298,6 @@ def open_session(onnx_file: str | Path | bytes, threads: int = 1) -> onnxruntime
     options.use_deterministic_compute = True
     source = onnx_file if isinstance(onnx_file, bytes) else str(onnx_file)
     return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
-
-
-def check_scores(data: bytes, card: Mapping[str, Any], where: str | Path) -> None:
-    """Run a codec-aware model of ours at both ends of its domain, in each slot.
-
-    Finite weights may still overflow. The graph and the sidecar have to be sound by then.
-
-    Raises
-    ------
-    ArtefactError
-        If a score is not finite.
-    """
-    spans = np.array([card["domain"][name] for name in card["feature_order"]])
-    mean, std = (np.float32(card[key]) for key in ("feature_mean", "feature_std"))
-    ends = (spans.T.astype(np.float32) - mean) / std
-    slots = np.eye(len(card["encoder_vocab"]), dtype=np.float32)
-    both = [np.hstack([slots, np.full((len(slots), 2), end, np.float32)]) for end in (0, 1)]
-    block = np.tile(np.vstack(both), (len(ends), 1))
-    inputs = {"features": np.repeat(ends, 2 * len(slots), axis=0), "codec_block": block}
-    scores = open_session(data).run(["vmaf"], inputs)[0]
-    if not np.isfinite(scores).all():
-        found = f"{int((~np.isfinite(scores)).sum())} of {len(scores)} scores not finite"
-        allowed = "finite scores at both ends of the domain"
-        raise ArtefactError(say(str(where), found, allowed, "export the model again"))
 
 
 def _spread(n: int, at_most: int) -> np.ndarray:

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from fr_lib.corpus import MOST
 from fr_lib.errors import say
 from fr_lib.evaluate import RETRAIN_PENDING
@@ -56,6 +58,20 @@ def card_problems(card: Mapping[str, Any], where: str | Path) -> list[str]:
         for what, found, allowed in rule(card)
     ]
     return found + schema_lines(SIDECAR_SCHEMA, errors, where)
+
+
+def reach_of(card: Mapping[str, Any], where: str | Path) -> np.ndarray | None:
+    """Return the largest absolute value of each standardised feature that a consumer lets in.
+
+    Returns
+    -------
+    (6,) float64 array or None
+        None where the sidecar is not sound.
+    """
+    if card_problems(card, where):
+        return None
+    mean, std = (np.array(card[key], dtype=np.float64) for key in ("feature_mean", "feature_std"))
+    return (MOST + np.abs(mean)) / std
 
 
 def _remedy(what: str) -> str:
