@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import difflib
 import json
+import logging
 import os
 import re
 import sys
@@ -184,6 +185,8 @@ def run_notebook(name: str, run: RunDir, settings: Mapping[str, Any]) -> Path:
             partial.replace(failed)
         raise _explained(stopped, name, failed) from None
     except BaseException:
+        # asyncio would report at the exit what became of the talk with the kernel.
+        logging.getLogger("asyncio").setLevel(logging.CRITICAL)
         partial.unlink(missing_ok=True)
         raise
     partial.replace(final)
@@ -204,9 +207,12 @@ def _kernel_alone() -> Iterator[None]:
         kept = {name: os.environ[name] for name in names if name in os.environ}
         before = psutil.Process().children()
         os.environ.update(dict.fromkeys(names, scratch))
+        # This process has looked at TMPDIR already, and makes the file that a kernel is told of.
+        tempfile.tempdir = scratch
         try:
             yield
         finally:
+            tempfile.tempdir = None
             end_children(before)
             for name in names:
                 del os.environ[name]
