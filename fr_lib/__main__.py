@@ -61,7 +61,7 @@ def _run(args: argparse.Namespace) -> int:
         refuse_inside([("--corpus", args.corpus)], run.removed())
     with run.sole():
         corpus = str(smoke_corpus(run)) if args.smoke else args.corpus
-        shorter = {"epochs": 60} if args.smoke else {}
+        shorter = {"epochs": 30} if args.smoke else {}
         settings = shorter | settings | {"corpus": corpus, "run_dir": str(run.path)}
         _tell(f"corpus {corpus}, run directory {run.path}")
         return run_all(run, settings, not args.no_book, _tell)

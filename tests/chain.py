@@ -170,7 +170,8 @@ def made_up_notebook() -> nbformat.NotebookNode:
 def run_nbval(copy: Path, executed: Path) -> Done:
     """Run the executed notebooks of a run once more, under nbval, in another folder.
 
-    What the cells tagged ``nbval-check-output`` show must be what they showed.
+    What the cells tagged ``nbval-check-output`` show must be what they showed. Chapters of evidence
+    show what lies in the run instead of measuring it once more.
     """
     folder = copy / executed.name
     shutil.copytree(executed, folder, ignore=shutil.ignore_patterns("book"))

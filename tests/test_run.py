@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 
 import nbformat
 import pytest
 from chain import EVIDENCE, ROOT, hopeless_table, python, tree
 from nbformat.v4 import new_code_cell, new_notebook
+from papermill.exceptions import PapermillExecutionError
 
 from fr_lib import pipeline as runner
 from fr_lib.corpus import write_table
@@ -228,28 +230,52 @@ def children(kind: type) -> list[type]:
 OURS = [FrError, *(kind for kind in children(FrError) if kind.__module__ == "fr_lib.errors")]
 
 
-@pytest.mark.parametrize("kind", OURS)
-def test_a_run_ends_with_the_exit_code_of_the_error(written, kind):
-    name = kind.__name__
-    run = written(f"from fr_lib.errors import {name}", f"raise {name}('x: y; allowed: z; do')")
+def told(name: str, message: str) -> NotebookFailed:
+    """Return what the runner makes of an error of this class in a kernel, as papermill tells it."""
+    error = PapermillExecutionError(3, 4, "raise", name, message, [])
+    return runner._explained(error, "01_corpus_audit", Path("copy.ipynb"))
+
+
+def test_a_run_ends_with_the_exit_code_of_the_error(written):
+    run = written(
+        "from fr_lib.errors import InputError", "raise InputError('x: y; allowed: z; do')"
+    )
     failure = refused("01_corpus_audit", run)
+    assert (failure.exit_code, str(failure)) == (2, "01_corpus_audit: x: y; allowed: z; do")
+
+
+@pytest.mark.parametrize("kind", OURS)
+def test_each_error_of_ours_has_the_exit_code_of_its_class(kind):
+    failure = told(kind.__name__, "x: y; allowed: z; do")
     assert failure.exit_code == kind.exit_code
     assert "x: y; allowed: z; do" in str(failure)
 
 
 @pytest.mark.parametrize("name", ["say", "exit_code", "OSError"])
-def test_an_error_that_is_not_ours_ends_with_1(written, name):
-    run = written(f"raise type('{name}', (Exception,), {{}})('x')")
-    assert refused("01_corpus_audit", run).exit_code == 1
+def test_an_error_that_is_not_ours_ends_with_1(name):
+    assert told(name, "x").exit_code == 1
 
 
-@pytest.mark.parametrize("odd", ["/proc/none", "a" * 300, "notebooks/02_loso.ipynb/x"])
-def test_what_the_system_refuses_a_notebook_ends_with_2(written, odd):
-    run = written(f"open({odd!r}, 'w')")
+def test_what_the_system_refuses_a_notebook_ends_with_2(written):
+    run = written("open('/proc/none', 'w')")
     failure = refused("01_corpus_audit", run)
     assert failure.exit_code == 2
     assert str(failure).startswith("01_corpus_audit: [Errno ")
-    assert odd in str(failure)
+    assert "/proc/none" in str(failure)
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        OSError(36, "File name too long", "a" * 300),
+        NotADirectoryError(20, "Not a directory", "x.ipynb/x"),
+        OSError("10 requested and 4 written"),
+    ],
+)
+def test_each_refusal_of_the_system_ends_with_2(refusal):
+    failure = told(type(refusal).__name__, str(refusal))
+    assert failure.exit_code == 2
+    assert str(failure).startswith(f"01_corpus_audit: {refusal}; allowed: paths that can be")
 
 
 @pytest.mark.parametrize("tags", [[], ["parameters", "parameters"]])
