@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import math
 import os
 import shutil
@@ -40,8 +41,15 @@ def write_together(folder: Path, files: Mapping[str, bytes]) -> None:
         Made if absent; its own folder is there.
     files : mapping
         Bytes by name. Who calls keeps others from writing to the folder.
+
+    Raises
+    ------
+    NotADirectoryError
+        If `folder` is something else. It is left as it is.
     """
     folder = folder.resolve()
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
     for killed in folder.parent.glob(f".{folder.name}.new-*"):
         remove(killed)
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}.new-", dir=folder.parent) as made:

@@ -609,7 +609,7 @@ def test_logs_that_cannot_be_used_are_refused_with_a_sentence(corpus, tmp_path):
     write_log(bare, rows, [50.0, 60.0])
     assert len(read_logs(pattern)) == 2
     bare.write_text("{")
-    with pytest.raises(ArtefactError, match=r"none\.json: not JSON"):
+    with pytest.raises(ArtefactError, match=r"none\.json: broken JSON"):
         read_logs(pattern)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from chain import EVIDENCE, ROOT, hopeless_table, python, tree
+from chain import EVIDENCE, HOSTILE_NAMES, ROOT, hopeless_table, python, tree
 from nbformat.v4 import new_code_cell, new_notebook
 from papermill.exceptions import PapermillExecutionError
 
@@ -413,7 +413,7 @@ def test_a_missing_corpus_ends_a_run_before_it_starts(tmp_path):
 def test_a_notebook_that_stops_ends_a_run_with_one_line(tmp_path):
     """Here the second one does, for want of sources; what the first one wrote stays."""
     table = hopeless_table()
-    write_table(table[table["src"] == "meadow"], tmp_path / "one.jsonl")
+    write_table(table[table["src"] == HOSTILE_NAMES[0]], tmp_path / "one.jsonl")
     ended = python(
         *("fr_lib", "run", "--no-book", "--set", "epochs=1"),
         *("--corpus", tmp_path / "one.jsonl", "--run-dir", tmp_path / "run"),

@@ -171,8 +171,17 @@ def test_a_second_writer_is_refused_or_waits(tmp_path):
 # --- signals and readers that go away
 
 
+@pytest.fixture
+def heeded(number):
+    """Let the signal do what it does by default, also where the tests run under ``nohup``."""
+    usual = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+    before = signal.signal(number, usual)
+    yield
+    signal.signal(number, before)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_unwinds_once_and_all_is_as_before(number):
+def test_a_signal_unwinds_once_and_all_is_as_before(number, heeded):
     before = signal.getsignal(number)
 
     def interrupted() -> None:
