@@ -19,7 +19,7 @@ import nbformat
 import numpy as np
 import psutil
 import pytest
-from chain import NOTEBOOKS, ROOT, hopeless_table
+from chain import ROOT, hopeless_table
 from modelkit import make_folder
 from stopping import TRAINING, whole_run
 
@@ -29,6 +29,7 @@ from fr_lib.encode import default_ffmpeg
 from fr_lib.files import read_json
 from fr_lib.pipeline import declared_parameters
 from fr_lib.release import verify
+from fr_lib.runs import STEPS
 
 pytestmark = pytest.mark.reliability
 TOUCHES = ("os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.link", "subprocess.Popen")
@@ -156,7 +157,7 @@ def test_killed_notebooks_leave_a_folder_that_the_next_run_makes_whole(tmp_path,
     def notebooks(run_dir: Path) -> int:
         given = {"corpus": str(tmp_path / "rows.jsonl"), "run_dir": str(run_dir), "epochs": 1}
         given |= {"recipe_name": "adr0319", "stop_on_fail": False, "device": "cpu"}
-        for name in NOTEBOOKS:
+        for name in STEPS:
             spaces: dict = {}
             declared = declared_parameters(name)
             for cell in nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", 4).cells:
