@@ -14,10 +14,10 @@ export JUPYTER_PREFER_ENV_PATH := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help book smoke test browser corpus stress release verify bench lab lint clean
+.PHONY: help book smoke test reliability browser corpus stress release verify bench lab lint clean
 
 help: ## this list
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
 	@echo
 	@echo "  variables: CORPUS=$(CORPUS) RUN=$(RUN) PYTHON=$(PYTHON)"
 	@echo "  exit code: 2 whatever failed, as make has it; where 0 shipped / 1 gate failed / 2 bad input"
@@ -42,6 +42,9 @@ smoke: $(READY) ## the same on a synthetic corpus, in seconds; touches nothing t
 
 test: $(READY) browser ## all tests, on all cores
 	@$(PY) -m pytest -q -n auto --dist worksteal
+
+reliability: $(READY) ## the long tests of docs/reliability.md
+	@$(PY) -m pytest -q -m reliability -n auto --dist worksteal tests/reliability
 
 browser: ## Chromium for the tests of the pages, installed where it may be
 	@for name in chromium chromium-browser google-chrome google-chrome-stable; do \

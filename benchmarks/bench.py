@@ -8,6 +8,7 @@ Prints Markdown, and writes ``benchmarks/results.json`` and the figures of ``doc
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import subprocess
 import sys
@@ -113,12 +114,12 @@ class Setup:
 
     def folds(self, seeds: Sequence[int] = (0,)) -> list[Job]:
         """Return the jobs of the shipping arm, one per held-out source and seed."""
-        from fr_lib.evaluate import ARMS, SHIPPED_ARM
+        from fr_lib.arms import ARMS, SHIPPED_ARM
         from fr_lib.train import Job
 
         groups = self.corpus.groups()
         kept = [groups != name for name in self.corpus.sources()]
-        return [Job(rows, ARMS[SHIPPED_ARM], seed) for seed in seeds for rows in kept]
+        return [Job(rows, ARMS[SHIPPED_ARM].columns, seed) for seed in seeds for rows in kept]
 
     def train(self, jobs: Sequence[Job], epochs: int) -> None:
         """Train `jobs` on the shipped corpus, and forget the models."""
@@ -279,7 +280,8 @@ def number_of_rows(setup: Setup) -> Section:
     import numpy as np
 
     from benchmarks.resample import resampled
-    from fr_lib.evaluate import ARMS, SHIPPED_ARM, input_table
+    from fr_lib.arms import ARMS, SHIPPED_ARM
+    from fr_lib.evaluate import input_table
     from fr_lib.train import Job, train_many
 
     models, largest = setup.scale.models_of_rows, max(setup.scale.training_rows)
@@ -288,7 +290,7 @@ def number_of_rows(setup: Setup) -> Section:
         corpus = replace(setup.corpus, table=resampled(setup.corpus.table, count, 10, 0))
         table, target, epochs = input_table(corpus), corpus.target(), largest // count
         every = np.ones(count, dtype=bool)
-        jobs = [Job(every, ARMS[SHIPPED_ARM], seed) for seed in range(models)]
+        jobs = [Job(every, ARMS[SHIPPED_ARM].columns, seed) for seed in range(models)]
         recipe = setup.recipe(epochs)
         taken = seconds(partial(train_many, table, target, jobs, recipe, setup.device))
         rows.append(
@@ -577,35 +579,57 @@ def _notebook_row(name: str, notebook: Any) -> dict[str, Any]:
     }
 
 
-def import_time(setup: Setup) -> Section:
-    """Measure what a command costs before it does anything."""
-    commands = {
-        "python, nothing": ["-c", "pass"],
-        "import fr_lib": ["-c", "import fr_lib"],
-        "python -m fr_lib --help": ["-m", "fr_lib", "--help"],
-        "import fr_lib.corpus.load": ["-c", "import fr_lib.corpus.load"],
-        "import fr_lib.evaluate.loso": ["-c", "import fr_lib.evaluate.loso"],
-        "import fr_lib.train.many (torch)": ["-c", "import fr_lib.train.many"],
-    }
-    calls: dict[str, Callable[[], object]] = {
-        name: partial(
-            subprocess.run, [sys.executable, *words], cwd=ROOT, check=True, capture_output=True
-        )
-        for name, words in commands.items()
-    }
-    for call in calls.values():
-        call()
-    taken = medians(calls, setup.scale.imports)
+def start_time(setup: Setup) -> Section:
+    """Measure what a command costs before it does anything, and those that should do little."""
+    with tempfile.TemporaryDirectory() as folder:
+        score = ["predict", "--encoder", "libx264", "--quality", "23", _one_frame(setup, folder)]
+        commands = {
+            "python, nothing": ["-c", "pass"],
+            "import numpy, onnxruntime": ["-c", "import numpy, onnxruntime"],
+            "import fr_lib": ["-c", "import fr_lib"],
+            "python -m fr_lib --help": ["-m", "fr_lib", "--help"],
+            "python -m fr_lib verify": ["-m", "fr_lib", "verify"],
+            "python -m fr_lib predict": ["-m", "fr_lib", *score],
+            "import fr_lib.corpus.load": ["-c", "import fr_lib.corpus.load"],
+            "import fr_lib.evaluate.loso": ["-c", "import fr_lib.evaluate.loso"],
+            "import fr_lib.train.many (torch)": ["-c", "import fr_lib.train.many"],
+        }
+        calls: dict[str, Callable[[], object]] = {
+            name: partial(
+                subprocess.run, [sys.executable, *words], cwd=ROOT, check=True, capture_output=True
+            )
+            for name, words in commands.items()
+        }
+        for call in calls.values():
+            call()
+        taken = medians(calls, setup.scale.imports)
+    least = taken["import numpy, onnxruntime"]
+    against = "against importing numpy and onnxruntime"
     return Section(
-        "Import time",
+        "Start time",
         "Whole processes, compiled files and page cache warm, in turns, median of "
-        f"{setup.scale.imports}.",
+        f"{setup.scale.imports}. `verify` checks `model/tiny`, `predict` scores one frame.",
         [{"command": f"`{name}`", "seconds": value} for name, value in taken.items()],
         [
             ratio("import fr_lib, seconds", taken["import fr_lib"], "under 1"),
             ratio("python -m fr_lib --help, seconds", taken["python -m fr_lib --help"], "under 1"),
+            *(
+                ratio(f"{name} {against}", taken[f"python -m fr_lib {name}"] / least, "at most 3")
+                for name in ("verify", "predict")
+            ),
         ],
     )
+
+
+def _one_frame(setup: Setup, folder: str) -> str:
+    """Write libvmaf's log of one frame of the corpus; return its path."""
+    from fr_lib.schema import CANONICAL_6
+
+    row = setup.corpus.table.iloc[0]
+    metrics = {name: float(row[name]) for name in CANONICAL_6}
+    log = Path(folder, "log.json")
+    log.write_text(json.dumps({"frames": [{"frameNum": 0, "metrics": metrics}]}))
+    return str(log)
 
 
 SECTIONS: dict[str, Callable[[Setup], Section]] = {
@@ -617,7 +641,7 @@ SECTIONS: dict[str, Callable[[Setup], Section]] = {
     "f": inference,
     "g": corpus_maker,
     "h": book_time,
-    "i": import_time,
+    "i": start_time,
 }
 
 

@@ -111,7 +111,8 @@ def write_large(path: Path, rows: int, sources: int) -> None:
 
 def leave_out(corpus: Corpus, arm: str, folds: int | None, family: Family) -> None:
     """Run LOSO with one epoch, all folds or the first few."""
-    from fr_lib.evaluate import ARMS, input_table, run_loso
+    from fr_lib.arms import ARMS
+    from fr_lib.evaluate import input_table, run_loso
     from fr_lib.train import Job, Recipe, train_many
 
     recipe = Recipe(epochs=1)
@@ -119,7 +120,7 @@ def leave_out(corpus: Corpus, arm: str, folds: int | None, family: Family) -> No
         run_loso(corpus, recipe, [0], [arm], device="cpu", progress=progress(family))
         return
     groups = corpus.groups()
-    jobs = [Job(groups != name, ARMS[arm], 0) for name in corpus.sources()[:folds]]
+    jobs = [Job(groups != name, ARMS[arm].columns, 0) for name in corpus.sources()[:folds]]
     train_many(input_table(corpus), corpus.target(), jobs, recipe, "cpu", progress(family))
 
 

@@ -15,9 +15,8 @@ from typing import Any
 from threadpoolctl import threadpool_info
 
 from fr_lib.errors import ArtefactError, say
-from fr_lib.files import read_json, write_bytes, write_json
+from fr_lib.files import ROOT, read_json, write_bytes, write_json
 
-ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results.json"
 PAGE = ROOT / "docs" / "benchmarks.md"
 BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"

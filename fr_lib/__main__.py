@@ -1,47 +1,83 @@
 """The command line: ``python -m fr_lib run | corpus | stress | release | verify | predict``.
 
-Exit codes: 0 done or shipped, 1 gate failed or verification failed, 2 bad input, usage or machine.
+Exit codes: 0 done or shipped, 1 gate failed or verification failed, 2 bad input, usage or machine,
+130, 129 and 143 interrupted by Ctrl-C, SIGHUP and SIGTERM, 141 nobody reads the output any more.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
+import re
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
+from typing import TextIO
 
-from fr_lib.errors import FrError, InputError, say
+from fr_lib.errors import PATHS, FrError, InputError, counted, printable, say
+from fr_lib.files import not_a_file, refuse_inside
+from fr_lib.system import end_children, sole_writer, stoppable
 
 DEFAULT_CORPUS = "data/corpus.jsonl.gz"
 MODEL_DIR = "model/tiny"
+# As a shell reports a process that SIGPIPE has ended.
+NOBODY_READS = 141
+
+
+def _tell(line: str) -> None:
+    """Print a line, or nothing once nobody reads any more: work goes on to its own exit code."""
+    try:
+        print(printable(line, keep="\n"))
+    except BrokenPipeError:
+        _drop(sys.stdout)
+
+
+def _warn(line: str) -> None:
+    print(printable(line, keep="\n"), file=sys.stderr)
+
+
+def _drop(stream: TextIO) -> None:
+    """Let nothing be written to a stream any more, by Python at the exit neither."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _run(args: argparse.Namespace) -> int:
     from fr_lib.pipeline import PROFILES, parse_settings, run_all, smoke_corpus
     from fr_lib.runs import RunDir
 
-    run = RunDir(args.run_dir or ("runs/smoke" if args.smoke else "runs/shipped"))
-    settings = dict(PROFILES[args.profile]) | parse_settings(args.set)
-    if args.smoke:
-        settings = {"epochs": 60} | settings | {"corpus": str(smoke_corpus(run))}
-    elif not Path(args.corpus).is_file():
-        raise InputError(say(args.corpus, "no such file", "a corpus file", "check --corpus"))
-    else:
-        settings = settings | {"corpus": args.corpus}
-    settings["run_dir"] = str(run.path)
-    print(f"corpus {settings['corpus']}, run directory {run.path}")
-    return run_all(run, settings, book=not args.no_book)
+    run_dir = args.run_dir
+    if run_dir is None:
+        run_dir = "runs/smoke" if args.smoke else "runs/shipped"
+    settings = dict(PROFILES[args.profile]) | parse_settings(
+        args.set, run_dir=run_dir, corpus=args.corpus
+    )
+    run = RunDir(run_dir)
+    if not args.smoke:
+        if fault := not_a_file(args.corpus):
+            raise InputError(say(args.corpus, fault, "a corpus file", "check --corpus"))
+        refuse_inside([("--corpus", args.corpus)], run.removed())
+    with run.sole():
+        corpus = str(smoke_corpus(run)) if args.smoke else args.corpus
+        shorter = {"epochs": 30} if args.smoke else {}
+        settings = shorter | settings | {"corpus": corpus, "run_dir": str(run.path)}
+        _tell(f"corpus {corpus}, run directory {run.path}")
+        return run_all(run, settings, not args.no_book, _tell)
 
 
 def _corpus(args: argparse.Namespace) -> int:
     from fr_lib.encode import (
         build_grid,
         default_ffmpeg,
+        ffmpeg_version,
         find_sources,
         make_corpus,
         usable_encoders,
         work_here,
         write_provenance,
+        written_beside,
     )
 
     if args.workers is None and args.scheduler is None:
@@ -49,23 +85,40 @@ def _corpus(args: argparse.Namespace) -> int:
     else:
         from fr_lib.encode import on_cluster
 
-        work = on_cluster(args.workers, args.scheduler)
+        work = on_cluster(args.workers, args.scheduler, _tell)
     ffmpeg = args.ffmpeg or default_ffmpeg()
     raw = {k: getattr(args, k) for k in ("width", "height", "pix_fmt", "fps")}
     grid_of = (args.encoder, args.quality, args.preset, args.every, args.threads)
     build_grid([], *grid_of)
     sources = find_sources(args.source, args.manifest, raw)
-    versions = usable_encoders(ffmpeg, args.encoder, print)
-    cells = [cell for cell in build_grid(sources, *grid_of) if cell.encoder in versions]
+    ffmpeg_version(ffmpeg)
     out = Path(args.out)
-    encoded, failures = make_corpus(cells, out, ffmpeg, work=work)
-    for failure in failures:
-        print(f"failed: {failure}", file=sys.stderr)
-    if out.is_file():
-        command = ["python", "-m", "fr_lib", *map(_portable, sys.argv[1:])]
-        provenance = write_provenance(out, cells, versions, ffmpeg, command, args.manifest)
-        print(f"{encoded} cells encoded, {len(failures)} failed; {out}, {provenance}")
+    refuse_inside(_inputs(args), written_beside(out))
+    versions = usable_encoders(ffmpeg, args.encoder, _tell)
+    cells = [cell for cell in build_grid(sources, *grid_of) if cell.encoder in versions]
+    with _sole_maker(out):
+        encoded, failures = make_corpus(cells, out, ffmpeg, _tell, work)
+        for failure in failures:
+            _warn(f"failed: {failure}")
+        if out.is_file():
+            command = ["python", "-m", "fr_lib", *map(_portable, sys.argv[1:])]
+            provenance = write_provenance(out, cells, versions, ffmpeg, command, args.manifest)
+            _tell(f"{encoded} cells encoded, {len(failures)} failed; {out}, {provenance}")
     return 2 if failures else 0
+
+
+def _inputs(args: argparse.Namespace) -> list[tuple[str, str]]:
+    """Return the files that a maker reads, each with its option."""
+    manifest = [args.manifest] if args.manifest else []
+    return [("--source", clip) for clip in args.source] + [("--manifest", m) for m in manifest]
+
+
+@contextmanager
+def _sole_maker(out: Path) -> Iterator[None]:
+    """Let two makers of one file work one after the other: the second takes up what is there."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with sole_writer(out, out.with_name(f"{out.name}.lock"), wait=_warn):
+        yield
 
 
 def _stress(args: argparse.Namespace) -> int:
@@ -77,6 +130,7 @@ def _stress(args: argparse.Namespace) -> int:
         make_stress,
         plan,
         write_stress_provenance,
+        written_beside,
     )
 
     out = Path(args.out)
@@ -85,16 +139,18 @@ def _stress(args: argparse.Namespace) -> int:
     ffmpeg = args.ffmpeg or default_ffmpeg()
     ffmpeg_version(ffmpeg)
     clips = find_sources(args.source, args.manifest)
+    refuse_inside(_inputs(args), written_beside(out))
     cells = plan(clips, {clip.name: clip_rate(ffmpeg, clip) for clip in clips})
-    table, failures = make_stress(cells, out, ffmpeg)
-    for failure in failures:
-        print(f"failed: {failure}", file=sys.stderr)
-    if table is None:
-        print(f"{len(failures)} of {len(cells)} cells failed; the others are kept beside {out}")
-        return 2
-    command = ["python", "-m", "fr_lib", *map(_portable, sys.argv[1:])]
-    provenance = write_stress_provenance(out, table, clips, command, args.manifest)
-    print(f"{len(cells)} cells, {len(table):,} rows; {out}, {provenance}")
+    with _sole_maker(out):
+        table, failures = make_stress(cells, out, ffmpeg)
+        for failure in failures:
+            _warn(f"failed: {failure}")
+        if table is None:
+            _tell(f"{len(failures)} of {len(cells)} cells failed; the others are kept beside {out}")
+            return 2
+        command = ["python", "-m", "fr_lib", *map(_portable, sys.argv[1:])]
+        provenance = write_stress_provenance(out, table, clips, command, args.manifest)
+    _tell(f"{len(cells)} cells, {len(table):,} rows; {out}, {provenance}")
     return 0
 
 
@@ -110,22 +166,36 @@ def _release(args: argparse.Namespace) -> int:
     from fr_lib.runs import RunDir, keep
 
     run = RunDir(args.run_dir)
-    print(publish(run / "model", args.model_dir))
-    print(publish_formula(args.model_dir))
-    for path in keep(run):
-        print(f"kept {path}")
+    how = {"dry_run": args.dry_run, "sign": args.sign}
+    with nullcontext() if args.dry_run else run.at_rest():
+        _tell(publish(run / "model", args.model_dir, **how))
+        _tell(publish_formula(args.model_dir, **how))
+        for path in [] if args.dry_run else keep(run):
+            _tell(f"kept {path}")
     return 0
 
 
 def _verify(args: argparse.Namespace) -> int:
-    from fr_lib.release import verify
+    from fr_lib.release import verdicts
 
-    problems = verify(args.model_dir)
-    for problem in problems:
-        print(problem, file=sys.stderr)
-    if not problems:
-        print(f"{args.model_dir}: every row of the registry verified")
-    return 1 if problems else 0
+    if bool(args.signer) != bool(args.issuer):
+        raise InputError(say("--signer, --issuer", "one alone", "both or neither", "name both"))
+    if not Path(args.model_dir).is_dir():
+        raise InputError(
+            say(args.model_dir, "no such folder", "a model folder", "check --model-dir")
+        )
+    failed = False
+    for verdict in verdicts(args.model_dir, args.id, args.signer, args.issuer):
+        failed = failed or bool(verdict.problems)
+        word = counted(len(verdict.problems), "problem") if verdict.problems else "verified"
+        _tell(f"{verdict.name}: {word}")
+        for note in verdict.notes:
+            _tell(note)
+        for problem in verdict.problems:
+            _warn(problem)
+    if not failed:
+        _tell(f"{args.model_dir}: {args.id or 'every row of the registry'} verified")
+    return 1 if failed else 0
 
 
 def _predict(args: argparse.Namespace) -> int:
@@ -135,10 +205,20 @@ def _predict(args: argparse.Namespace) -> int:
     asked = (args.encoder, args.quality, args.preset, args.frames)
     for row in predict_logs(predictor, args.log, *asked):
         per_frame = row.pop("per_frame", [])
-        print(json.dumps(row, allow_nan=False))
+        _tell(json.dumps(row, allow_nan=False))
         for frame in per_frame:
-            print(json.dumps({"file": row["file"]} | frame, allow_nan=False))
+            _tell(json.dumps({"file": row["file"]} | frame, allow_nan=False))
     return 0
+
+
+def _settings_help() -> str:
+    from fr_lib.runs import PARAMETERS
+
+    return "\n".join(
+        f"  {name}: {known.meaning}; {known.allowed}"
+        for name, known in PARAMETERS.items()
+        if not known.instead
+    )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -147,7 +227,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True, metavar="command")
 
-    run = commands.add_parser("run", help="corpus -> notebooks -> model and book")
+    run = commands.add_parser(
+        "run",
+        help="corpus -> notebooks -> model and book",
+        epilog=f"parameters for --set:\n{_settings_help()}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     run.add_argument("--corpus", default=DEFAULT_CORPUS, help="default: %(default)s")
     run.add_argument("--run-dir", help="default: runs/shipped, or runs/smoke with --smoke")
     run.add_argument(
@@ -155,7 +240,7 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="a notebook parameter; may be repeated",
+        help="a notebook parameter, see below; may be repeated",
     )
     run.add_argument("--smoke", action="store_true", help="a small synthetic corpus, in seconds")
     run.add_argument(
@@ -222,10 +307,21 @@ def _parser() -> argparse.ArgumentParser:
     release = commands.add_parser("release", help="put a run's model into a model folder")
     release.add_argument("--run-dir", required=True)
     release.add_argument("--model-dir", default=MODEL_DIR, help="default: %(default)s")
+    release.add_argument(
+        "--dry-run", action="store_true", help="show the difference, write and sign nothing"
+    )
+    release.add_argument(
+        "--sign",
+        action="store_true",
+        help="sign the models with cosign (Sigstore), which must be on PATH",
+    )
     release.set_defaults(do=_release)
 
     verify = commands.add_parser("verify", help="check a model folder and its registry")
     verify.add_argument("--model-dir", default=MODEL_DIR, help="default: %(default)s")
+    verify.add_argument("--id", help="check this row alone")
+    verify.add_argument("--signer", help="identity that has to have signed, where a row is signed")
+    verify.add_argument("--issuer", help="who vouched for that identity, as cosign wants it")
     verify.set_defaults(do=_verify)
 
     predict = commands.add_parser("predict", help="score libvmaf logs")
@@ -239,17 +335,55 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _parse(arguments: list[str] | None) -> argparse.Namespace:
+    try:
+        args = _parser().parse_args(arguments)
+    except (ValueError, RecursionError) as unread:  # by @file
+        raise InputError(
+            say("@file", str(unread), "a text file, one argument a line", "mend it")
+        ) from None
+    for value in vars(args).values():
+        for text in value if isinstance(value, list) else [value]:
+            if isinstance(text, str) and re.search("[\0\ud800-\udfff]", text):
+                found = f"{text!r} has a NUL or is not UTF-8"
+                raise InputError(say("command line", found, "text", "name it differently"))
+    return args
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    args = _parser().parse_args(arguments)
-    try:
-        return args.do(args)
-    except FrError as refused:
-        print(refused, file=sys.stderr)
-        return refused.exit_code
-    except KeyboardInterrupt:
-        print("interrupted; finished work is kept", file=sys.stderr)
-        return 130
+    with stoppable():
+        code = NOBODY_READS
+        try:
+            args = _parse(arguments)
+            code = args.do(args)
+            sys.stdout.flush()
+            return code
+        except FrError as refused:
+            return _end(str(refused), refused.exit_code)
+        except KeyboardInterrupt as stopped:
+            end_children()
+            number = signal.Signals(stopped.args[0] if stopped.args else signal.SIGINT)
+            word = "interrupted" if number == signal.SIGINT else f"stopped by {number.name}"
+            return _end(f"{word}; finished work is kept", 128 + number)
+        except BrokenPipeError:
+            # What was done is done, and its exit code stands.
+            return _end("", code)
+        except OSError as refused:
+            where = str(refused.filename or "this machine")
+            return _end(say(where, refused.strerror or str(refused), PATHS, "mend that"), 2)
+
+
+def _end(line: str, code: int) -> int:
+    """Say a last line where somebody can hear it; leave nothing to fail once more at the exit."""
+    with suppress(OSError):
+        print(printable(line, keep="\n"), end="\n" if line else "", file=sys.stderr)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            _drop(stream)
+    return code
 
 
 if __name__ == "__main__":

@@ -6,6 +6,11 @@ as it is, without a traceback. The command line turns an :class:`FrError` into i
 
 from __future__ import annotations
 
+import math
+
+# What a message allows where the operating system has refused a path.
+PATHS = "paths that can be read and written, and room on the disk"
+
 
 class FrError(Exception):
     """Base of all errors raised on purpose; ends a command with exit code 2."""
@@ -48,6 +53,40 @@ def counted(number: int, one: str, many: str | None = None) -> str:
     ('1 row', '2,000 rows', '0 families')
     """
     return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+# In place of a figure: nothing was measured, or what was is NaN or infinite.
+NOT_MEASURED, NOT_FINITE = "not measured", "not finite"
+
+
+def text(value: float | None, form: str, missing: str = NOT_MEASURED) -> str:
+    """Return a figure in a format, or words for one that is None or not finite.
+
+    Examples
+    --------
+    >>> text(0.123, ".1f"), text(None, ".1f"), text(float("nan"), ".1f", NOT_FINITE)
+    ('0.1', 'not measured', 'not finite')
+    """
+    return missing if value is None or not math.isfinite(value) else format(value, form)
+
+
+def printable(text: str, keep: str = "") -> str:
+    r"""Return text for a terminal, which would obey the control characters of a name.
+
+    Parameters
+    ----------
+    text : str
+    keep : str
+        Characters that stay though they cannot be seen, such as the line end between two messages.
+
+    Examples
+    --------
+    >>> printable("a\x1b[31m\nb")
+    'a\\x1b[31m\\nb'
+    """
+    return "".join(
+        c if c.isprintable() or c in keep else c.encode("unicode_escape").decode() for c in text
+    )
 
 
 def say(where: str, found: str, allowed: str, todo: str) -> str:

@@ -10,37 +10,45 @@ from __future__ import annotations
 import ast
 import difflib
 import json
-import shutil
+import logging
+import os
+import re
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from fr_lib import errors
-from fr_lib.errors import ArtefactError, FrError, InputError, say
+from fr_lib.arms import SHIPPED_ARM
+from fr_lib.errors import PATHS, ArtefactError, FrError, printable, say
+from fr_lib.evaluate import failed_clauses
 from fr_lib.files import ROOT
 from fr_lib.report import build_book
-from fr_lib.runs import PROGRESS, RunDir, find, why_missing
+from fr_lib.runs import (
+    CHAPTERS,
+    PARAMETERS,
+    PROGRESS,
+    STEPS,
+    UNFINISHED,
+    RunDir,
+    fault_of,
+    find,
+    judge_parameters,
+    refuse,
+    why_missing,
+)
+from fr_lib.system import end_children
 
-NOTEBOOKS = ("01_corpus_audit", "02_loso", "03_gate", "04_export")
-# Chapters on stored or freshly measured evidence, and the name of what they show.
-EVIDENCE = {
-    "05_transfer": "transfer",
-    "06_ceiling_and_ablation": "ablation",
-    "07_outside_the_corpus": "beyond",
-}
 PROFILES: Mapping[str, Mapping[str, Any]] = {
     "quick": {},
     "full": {"seeds": 5, "measure": True},
 }
-# Parameters that a whole run sets itself, and what to use instead.
-_OWN = {
-    "corpus": "use --corpus",
-    "run_dir": "use --run-dir",
-    "stop_on_fail": "a whole run always carries the verdict on to the book",
-}
+# How Python, and NumPy where the disk is full, word what the operating system refuses.
+_SYSTEM_REFUSES = re.compile(r"\[Errno \d+\]|\d+ requested and \d+ written")
 
 
 class NotebookFailed(FrError):
@@ -80,56 +88,47 @@ def declared_parameters(name: str) -> dict[str, Any]:
     }
 
 
-def parse_settings(
-    settings: Sequence[str], names: Sequence[str] = (*NOTEBOOKS, *EVIDENCE)
-) -> dict[str, Any]:
-    """Read ``key=value`` strings against the parameters that the notebooks declare.
+def parse_settings(settings: Sequence[str], **own: str) -> dict[str, Any]:
+    """Read ``key=value`` strings into values that the notebooks' parameters may have.
+
+    Parameters
+    ----------
+    settings : sequence of str
+    **own : str
+        Parameters that the run sets itself, judged along.
 
     Raises
     ------
     InputError
-        For an unknown name (the nearest is named), one that the run sets itself, or a value of
-        another type than the default's.
+        With a line for each that is wrong: no value, an unknown name (the nearest is named), one
+        that the run sets itself, a value that its parameter cannot have.
     """
-    known: dict[str, Any] = {}
-    for name in names:
-        known |= declared_parameters(name)
     given = {}
+    faults = [fault for key, value in own.items() if (fault := fault_of(key, value))]
     for setting in settings:
         key, equals, text = setting.partition("=")
-        if not equals:
-            raise InputError(say("--set", repr(setting), "key=value", "add the value"))
-        if key not in known:
-            near = difflib.get_close_matches(key, known, n=1, cutoff=0.0)[0]
-            raise InputError(
-                say(
-                    "--set",
-                    f"{key!r} is no parameter of any notebook",
-                    ", ".join(sorted(known)),
-                    f"did you mean {near!r}?",
-                )
-            )
-        if key in _OWN:
-            others = ", ".join(sorted(known.keys() - _OWN))
-            raise InputError(say("--set", f"{key!r} is set by the run", others, _OWN[key]))
-        given[key] = _typed(key, text, known[key])
+        fault = _no_setting(key, equals, setting)
+        if fault is None:
+            given[key] = PARAMETERS[key].read(text)
+            fault = fault_of(key, given[key], where="--set")
+        if fault is not None:
+            faults.append(fault)
+    refuse(faults)
     return given
 
 
-def _typed(key: str, text: str, default: Any) -> Any:
-    if isinstance(default, str):
-        return text
-    try:
-        value = ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        value = text
-    if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
-    if type(value) is not type(default):
-        raise InputError(
-            say(f"--set {key}", repr(text), type(default).__name__, f"like {default!r}")
-        )
-    return value
+def _no_setting(key: str, equals: str, setting: str) -> str | None:
+    """Return why a ``key=value`` sets nothing, whatever the value."""
+    free = ", ".join(sorted(name for name, known in PARAMETERS.items() if not known.instead))
+    if not equals:
+        return say("--set", f"{setting!r:.60}", "key=value", "add the value")
+    if key not in PARAMETERS:
+        (near,) = difflib.get_close_matches(key[:60], PARAMETERS, n=1, cutoff=0.0)
+        found = f"{key!r:.60} is no parameter of any notebook"
+        return say("--set", found, free, f"did you mean {near!r}?")
+    if PARAMETERS[key].instead:
+        return say("--set", f"{key!r} is set by the run", free, PARAMETERS[key].instead)
+    return None
 
 
 def run_notebook(name: str, run: RunDir, settings: Mapping[str, Any]) -> Path:
@@ -144,50 +143,80 @@ def run_notebook(name: str, run: RunDir, settings: Mapping[str, Any]) -> Path:
 
     Raises
     ------
+    InputError
+        For a value that its parameter cannot have; then nothing is written or removed.
     NotebookFailed
         With notebook, cell and message; the copy is kept as ``<name>.failed.ipynb``. What an
-        earlier run left of this and later notebooks is gone either way.
+        earlier run left of this and later notebooks is gone either way; only the first notebook
+        leaves it until it has loaded and checked its corpus.
     """
     import papermill
 
     declared = declared_parameters(name)
     # All of them, so that the injected cell of the copy documents the run.
     full = declared | {k: v for k, v in settings.items() if k in declared}
+    judge_parameters(full)
     folder = run / "notebooks"
     folder.mkdir(parents=True, exist_ok=True)
-    partial, final = folder / f"{name}.inprogress.ipynb", folder / f"{name}.ipynb"
+    partial, final = folder / f"{name}{UNFINISHED}", folder / f"{name}.ipynb"
     failed = folder / f"{name}.failed.ipynb"
-    _clear(run, name)
+    for killed in folder.glob(f"*{UNFINISHED}"):
+        killed.unlink()
+    if name != STEPS[0]:
+        run.drop_after(name)
     try:
-        papermill.execute_notebook(
-            notebook_path(name),
-            partial,
-            parameters=full,
-            progress_bar=False,
-            cwd=str(Path.cwd()),
-            kernel_name="python3",
-            # The kernel warns on each start of what every local notebook does.
-            extra_arguments=["--IPKernelApp.log_level=ERROR"],
-            # All that counts is on disk by now, and a kernel with torch or with processes of its
-            # own takes seconds to say goodbye.
-            shutdown_kernel="immediate",
-        )
+        with _kernel_alone():
+            papermill.execute_notebook(
+                notebook_path(name),
+                partial,
+                parameters=full,
+                progress_bar=False,
+                cwd=str(Path.cwd()),
+                kernel_name="python3",
+                # The kernel warns on each start of what every local notebook does.
+                extra_arguments=["--IPKernelApp.log_level=ERROR"],
+                # All that counts is on disk by now, and a kernel with torch or with processes of
+                # its own takes seconds to say goodbye.
+                shutdown_kernel="immediate",
+            )
         _verify(partial, name)
     except Exception as stopped:
         if partial.is_file():
             partial.replace(failed)
         raise _explained(stopped, name, failed) from None
+    except BaseException:
+        # asyncio would report at the exit what became of the talk with the kernel.
+        logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+        partial.unlink(missing_ok=True)
+        raise
     partial.replace(final)
     return final
 
 
-def _clear(run: RunDir, name: str) -> None:
-    """Remove what an earlier run left of this and later notebooks, and its book."""
-    run.drop_after(name)
-    for copy in (run / "notebooks").glob("*.ipynb"):
-        if copy.name >= name:
-            copy.unlink()
-    shutil.rmtree(run / "book", ignore_errors=True)
+@contextmanager
+def _kernel_alone() -> Iterator[None]:
+    """Give a kernel a scratch folder for all it writes aside, and leave neither of them behind.
+
+    papermill ends a kernel that it knows, with the processes of its group. An interruption while
+    one starts comes before that. Files of a user's own IPython profile have no say in a run.
+    """
+    import psutil
+
+    with tempfile.TemporaryDirectory(prefix="fr_run_", ignore_cleanup_errors=True) as scratch:
+        names = ("TMPDIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")
+        kept = {name: os.environ[name] for name in names if name in os.environ}
+        before = psutil.Process().children()
+        os.environ.update(dict.fromkeys(names, scratch))
+        # This process has looked at TMPDIR already, and makes the file that a kernel is told of.
+        tempfile.tempdir = scratch
+        try:
+            yield
+        finally:
+            tempfile.tempdir = None
+            end_children(before)
+            for name in names:
+                del os.environ[name]
+            os.environ.update(kept)
 
 
 def _verify(path: Path, name: str) -> None:
@@ -218,6 +247,8 @@ def _explained(stopped: Exception, name: str, failed: Path) -> NotebookFailed:
     code = kind.exit_code if isinstance(kind, type) and issubclass(kind, FrError) else 1
     if code == 2:
         return NotebookFailed(f"{name}: {message}", code)
+    if isinstance(stopped, OSError) or _SYSTEM_REFUSES.match(message):
+        return NotebookFailed(say(name, message, PATHS, f"see {failed}"), 2)
     where = f"{name}, cell {cell}" if cell else name
     return NotebookFailed(f"{where}: {ename}: {message} (see {failed})", code)
 
@@ -276,7 +307,8 @@ def run_all(
     """
     # Inside the whole run the verdict is carried on to 04 and to the book.
     settings = dict(settings) | {"stop_on_fail": False}
-    for name in NOTEBOOKS:
+    judge_parameters(settings)
+    for name in STEPS:
         with shown_progress(name, run):
             run_notebook(name, run, settings)
     page = None
@@ -286,7 +318,7 @@ def run_all(
             page = build_book(run, missing)
     loso, gate = run.read("loso.json"), run.read("gate.json")
     for line in closing_lines(loso, gate, run, page):
-        say_line(line)
+        say_line(printable(line))
     return 0 if gate["gate_passed"] else 1
 
 
@@ -294,11 +326,12 @@ def _run_evidence(run: RunDir, settings: Mapping[str, Any]) -> dict[str, str]:
     """Run the chapters that have evidence; return the others with what keeps them from it."""
     missing = {}
     audit = run.read("audit.json")
-    for name, key in EVIDENCE.items():
-        if key == "transfer" and len(audit["trained_slots"]) < 2:
-            missing[name] = "transfer needs rows of two encoders or more"
-        elif key == "beyond" and audit["teacher_check"]["status"] != "measured":
-            missing[name] = f"the teacher is no formula here, {audit['teacher_check']['reason']}"
+    for chapter in CHAPTERS:
+        name, key = chapter.name, chapter.evidence
+        if key is None:
+            continue
+        if why := chapter.refuses(audit):
+            missing[name] = why
         elif settings.get("measure") or find(run, key):
             with shown_progress(name, run):
                 run_notebook(name, run, settings)
@@ -307,29 +340,30 @@ def _run_evidence(run: RunDir, settings: Mapping[str, Any]) -> dict[str, str]:
     return missing
 
 
+_shown = partial(errors.text, missing=errors.NOT_FINITE)
+
+
 def closing_lines(
     loso: Mapping[str, Any], gate: Mapping[str, Any], run: RunDir, page: Path | None
 ) -> list[str]:
     """Return verdict, headline figures and paths, the last lines that a run prints."""
-    figures = loso["arms"]["v3"]["summary"]
-    failed = [c["name"] for c in gate["clauses"] if c["blocks"] and c["status"] == "fail"]
+    figures = loso["arms"][SHIPPED_ARM]["summary"]
+    failed = [c["name"] for c in failed_clauses(gate)]
     verdict = "PASSED" if gate["gate_passed"] else f"FAILED ({', '.join(failed)})"
-    stress = run.read("outside.json")["arms"]["v3"]["stress"]
+    stress = run.read("outside.json")["arms"][SHIPPED_ARM]["stress"]
     adr = "PASSED" if gate["adr_gate_passed"] else "FAILED"
     return [
         f"gate:  {verdict}; ADR-0319's own recipe by ADR-0323's clauses: {adr}",
-        f"LOSO:  recipe {loso['recipe']['name']}, mean PLCC {_number(figures['mean_plcc'], 5)}, "
-        f"worst PLCC {_number(figures['min_plcc'], 5)} ({figures['worst_source']}), "
-        f"mean RMSE {_number(figures['mean_rmse'], 3)} VMAF points",
+        f"LOSO:  recipe {loso['recipe']['name']}, mean PLCC "
+        f"{_shown(figures['mean_plcc'], '.5f')}, "
+        f"worst PLCC {_shown(figures['min_plcc'], '.5f')} ({figures['worst_source']}), "
+        f"mean RMSE {_shown(figures['mean_rmse'], '.3f')} VMAF points",
         f"stress set ({stress['rows']:,} frames that no encoder of the corpus made): RMSE "
-        f"{_number(stress['rmse'], 3)}, worst cell {_number(stress['worst_cell']['rmse'], 2)}",
+        f"{_shown(stress['rmse'], '.3f')}, "
+        f"worst cell {_shown(stress['worst_cell']['rmse'], '.2f')}",
         f"model: {run / 'model'}",
         f"open:  {page or 'no book was built'}",
     ]
-
-
-def _number(value: float | None, digits: int) -> str:
-    return "not finite" if value is None else f"{value:.{digits}f}"
 
 
 def smoke_corpus(run: RunDir) -> Path:

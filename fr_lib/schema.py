@@ -8,7 +8,7 @@ into the weights trained with it (index = one-hot column), so from v3 on it is a
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,10 +16,12 @@ import numpy as np
 from fr_lib.errors import InputError, say
 
 MODEL_ID = "fr_regressor_v3"
-TEACHER = "vmaf_v0.6.1"
 VMAF_RANGE = (0.0, 100.0)
 
 CANONICAL_6 = ("adm2", "vif_scale0", "vif_scale1", "vif_scale2", "vif_scale3", "motion2")
+
+# What libvmaf puts before a feature's name where its fixed-point extractor worked it out.
+FIXED_POINT = "integer_"
 
 # v2 as it shipped: twelve slots, in this order. The published documents describe v3 as
 # "append-only over a 13-slot v2"; neither the length nor the order of the v2 that shipped agrees.
@@ -67,10 +69,16 @@ NEWEST_VOCAB_VERSION = max(VOCABULARIES)
 # What corpora are read with and models are trained with.
 NEWEST_VOCAB = VOCABULARIES[NEWEST_VOCAB_VERSION]
 
+VMAF_BIN = 10  # points; width of a range of VMAF in tables and figures
+
 N_FEATURES = len(CANONICAL_6)
 N_CODEC_BLOCK = len(NEWEST_VOCAB) + 2
 MAX_PRESET_ORDINAL = 9.0
 DIV63 = 63.0
+
+# How preset and quality become columns of the codec block (ADR-1558).
+ORDINAL, CONSTANT = PRESET_NORMS = "ordinal", "constant"
+BY_63, MINMAX = CRF_NORMS = "div63", "minmax"
 
 _X26X_PRESETS = (
     "ultrafast",
@@ -303,6 +311,28 @@ def adapter(encoder: str) -> Adapter:
     return ADAPTERS[NEWEST_VOCAB[encoder_index(encoder)]]
 
 
+def codec_families(encoders: Iterable[str]) -> list[str]:
+    """Return the coding standards of encoders, sorted.
+
+    Examples
+    --------
+    >>> codec_families(["libsvtav1", "libx264", "libaom-av1"])
+    ['av1', 'h264']
+    """
+    return sorted({ADAPTERS[encoder].standard for encoder in encoders})
+
+
+def vmaf_bins(vmaf: np.ndarray, width: int = VMAF_BIN) -> np.ndarray:
+    """Return the lower end of the range that each score lies in: (N,) int; the last includes 100.
+
+    Examples
+    --------
+    >>> vmaf_bins([9.9, 10.0, 100.0]).tolist()
+    [0, 10, 90]
+    """
+    return (np.minimum(vmaf, VMAF_RANGE[1] - 1e-9) // width * width).astype(int)
+
+
 def trained_mask(rows_per_slot: Mapping[str, int]) -> np.ndarray:
     """Return which slots have training rows: float32 of 0 and 1, one per slot in order."""
     return np.array([rows_per_slot.get(e, 0) > 0 for e in NEWEST_VOCAB], dtype=np.float32)
@@ -322,29 +352,29 @@ class BlockNorm:
         Bounds of "minmax", from training rows only.
     """
 
-    preset_norm: str = "ordinal"
+    preset_norm: str = ORDINAL
     preset_value: float | None = None
-    crf_norm: str = "div63"
+    crf_norm: str = BY_63
     crf_min: float | None = None
     crf_max: float | None = None
 
     def __post_init__(self) -> None:
-        if self.preset_norm not in ("ordinal", "constant"):
+        if self.preset_norm not in PRESET_NORMS:
             raise InputError(
                 say(
                     "codec_preset_norm",
                     repr(self.preset_norm),
-                    "ordinal, constant",
+                    ", ".join(PRESET_NORMS),
                     "choose one",
                 )
             )
-        if self.crf_norm not in ("div63", "minmax"):
+        if self.crf_norm not in CRF_NORMS:
             raise InputError(
-                say("codec_crf_norm", repr(self.crf_norm), "div63, minmax", "choose one")
+                say("codec_crf_norm", repr(self.crf_norm), ", ".join(CRF_NORMS), "choose one")
             )
-        if self.preset_norm == "constant" and self.preset_value is None:
+        if self.preset_norm == CONSTANT and self.preset_value is None:
             raise InputError(say("codec_preset_value", "absent", "0..1", "give it with 'constant'"))
-        if self.crf_norm == "minmax" and (self.crf_min is None or self.crf_max is None):
+        if self.crf_norm == MINMAX and (self.crf_min is None or self.crf_max is None):
             raise InputError(
                 say("codec_crf_min / codec_crf_max", "absent", "numbers", "give both with 'minmax'")
             )
@@ -355,9 +385,9 @@ class BlockNorm:
             "codec_preset_norm": self.preset_norm,
             "codec_crf_norm": self.crf_norm,
         }
-        if self.preset_norm == "constant":
+        if self.preset_norm == CONSTANT:
             keys["codec_preset_value"] = self.preset_value
-        if self.crf_norm == "minmax":
+        if self.crf_norm == MINMAX:
             keys |= {"codec_crf_min": self.crf_min, "codec_crf_max": self.crf_max}
         return keys
 
@@ -365,16 +395,16 @@ class BlockNorm:
     def from_sidecar(cls, card: Mapping[str, object]) -> BlockNorm:
         """Read the ADR-1558 keys back; InputError if they are incomplete."""
         return cls(
-            preset_norm=str(card.get("codec_preset_norm", "ordinal")),
+            preset_norm=str(card.get("codec_preset_norm", ORDINAL)),
             preset_value=card.get("codec_preset_value"),  # type: ignore[arg-type]
-            crf_norm=str(card.get("codec_crf_norm", "div63")),
+            crf_norm=str(card.get("codec_crf_norm", BY_63)),
             crf_min=card.get("codec_crf_min"),  # type: ignore[arg-type]
             crf_max=card.get("codec_crf_max"),  # type: ignore[arg-type]
         )
 
     def preset(self, ordinals: np.ndarray) -> np.ndarray:
         """Map ordinals 0..9, shape (N,), to ``preset_norm`` 0..1, (N,) float32."""
-        if self.preset_norm == "constant":
+        if self.preset_norm == CONSTANT:
             return np.full(len(ordinals), self.preset_value, dtype=np.float32)
         return (np.asarray(ordinals, dtype=np.float64) / MAX_PRESET_ORDINAL).astype(np.float32)
 
@@ -384,7 +414,7 @@ class BlockNorm:
         "div63" divides by 63 whatever the encoder's range is, as hosts of ADR-1558 do.
         """
         q = np.asarray(quality, dtype=np.float64)
-        if self.crf_norm == "minmax":
+        if self.crf_norm == MINMAX:
             span = float(self.crf_max) - float(self.crf_min)  # type: ignore[arg-type]
             return ((q - float(self.crf_min)) / (span or 1.0)).astype(np.float32)  # type: ignore[arg-type]
         return (q / DIV63).astype(np.float32)

@@ -9,19 +9,45 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import numpy as np
 import pandas as pd
+from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 from fr_lib.corpus import synthetic_table, write_table
-from fr_lib.corpus.synthetic import PREFIX
+from fr_lib.files import ROOT
+from fr_lib.report import build_book
+from fr_lib.runs import CHAPTERS, STEPS, RunDir
+from fr_lib.schema import CANONICAL_6
 
-ROOT = Path(__file__).resolve().parent.parent
+EVIDENCE = {chapter.name: chapter.evidence for chapter in CHAPTERS if chapter.evidence}
 NVENC_ONLY = ROOT / "tests" / "data" / "nvenc_only.jsonl"
-NOTEBOOKS = ("01_corpus_audit", "02_loso", "03_gate", "04_export")
+# What differs between two looks at one table: where it lies in memory, how its style is called.
+NAMES_OF_OBJECTS = """
+[address]
+regex: 0x[0-9a-f]+
+replace: 0xADDRESS
+
+[style]
+regex: T_[0-9a-f]{5}
+replace: T_STYLE
+"""
+# What breaks pages, tables, figures or terminals where a name is not taken as text: HTML that would
+# run, Markdown, MyST, mathematics of matplotlib, quotes and dashes that a typesetter would improve,
+# directions of writing, what no font has, what is too long, white space, control characters.
+HOSTILE_NAMES = (
+    '<img src=x onerror="alert(1)"> $\\frac$ | {ref}`x` ![](y) '
+    "'q' -- ... _a_ *b* \\ \\| &amp; <!--",
+    "# 1. %\n- [x](javascript:alert(2))\n\n:::{note}  {{ x }} {% y %} 😀 "
+    "e\u0301 \u05e2\u05d1\u202e映画\u2066",
+    "</td></table><script>alert(3)</script>`" + "long" * 70 + "\x1b[31m$x$",
+)
+HOSTILE_RUN = "run <b>'$x_1$'|`*_ 映画"
 
 
 @dataclass(frozen=True)
@@ -68,11 +94,12 @@ def hopeless_table() -> pd.DataFrame:
     """Return rows whose VMAF is shuffled within each source, so that no feature explains it.
 
     They do not call themselves synthetic: releasing their model must fail for its gate's sake.
+    Their sources have names of the worst kind.
     """
     table = synthetic_table(["libx264", "libsvtav1"], [20, 35, 50], sources=3, frames=8, seed=1)
     rng = np.random.default_rng(0)
     table["vmaf"] = table.groupby("src")["vmaf"].transform(rng.permutation)
-    table["src"] = table["src"].str.removeprefix(PREFIX)
+    table["src"] = table["src"].map(dict(zip(table["src"].unique(), HOSTILE_NAMES, strict=True)))
     return table.drop(columns="synthetic")
 
 
@@ -82,44 +109,85 @@ def run_smoke(folder: Path) -> Done:
 
 def run_hopeless(folder: Path) -> Done:
     """Run the full profile, small: two seeds, and the chapters that train models of their own."""
+    folder.mkdir()
+    folder /= HOSTILE_RUN
     corpus = folder.with_suffix(".jsonl.gz")
     write_table(hopeless_table(), corpus)
     settings = ("--profile", "full", "--set", "seeds=2", "--set", "epochs=2", "--set", "seed=3")
     return python("fr_lib", "run", "--corpus", corpus, "--run-dir", folder, *settings, path=folder)
 
 
-def run_nvenc(folder: Path) -> Done:
-    arguments = ("--corpus", NVENC_ONLY, "--run-dir", folder, "--set", "epochs=3")
-    return python("fr_lib", "run", *arguments, path=folder)
+def per_encode(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of each cell pooled into one of schema v3: means, deviations, mean score."""
+    key = ["src", "encoder", "preset", "cq"]
+    cells = table.groupby(key, sort=False)
+    means = cells[list(CANONICAL_6)].mean().add_suffix("_mean")
+    deviations = cells[list(CANONICAL_6)].std(ddof=0).add_suffix("_std")
+    facts = cells.agg(vmaf_score=("vmaf", "mean"), vmaf_model=("teacher", "first"))
+    pooled = pd.concat([facts, means, deviations], axis=1).reset_index()
+    same = {"schema_version": 3, "exit_status": 0, "synthetic": "synthetic" in table}
+    return pooled.rename(columns={"cq": "crf"}).assign(**same)
 
 
-def run_alone(folder: Path, corpus: Path, *, epochs: int) -> list[Done]:
-    """Run each notebook by itself through plain papermill, with its own parameters only."""
-    own = {"01_corpus_audit": ["-p", "corpus", corpus], "02_loso": ["-p", "epochs", epochs]}
+def run_nvenc(folder: Path) -> list[Done]:
+    """Run each notebook by itself through plain papermill, with its own parameters, then the book.
+
+    The corpus is of the other shape and suffix than those of the other runs, with an index, and of
+    NVIDIA encoders alone. Its model fails, which is for 03 to carry on.
+    """
+    corpus = folder.with_suffix(".parquet")
+    table = per_encode(pd.read_json(NVENC_ONLY, lines=True))
+    table.set_index(pd.Index([0] * len(table))).to_parquet(corpus)
+    own = {
+        "01_corpus_audit": {"corpus": corpus},
+        "02_loso": {"epochs": 3},
+        "03_gate": {"stop_on_fail": False},
+    }
     folder.mkdir()
-    return [
-        python(
-            "papermill",
-            *(f"notebooks/{name}.ipynb", folder / f"{name}.ipynb", "--no-progress-bar"),
-            *("-p", "run_dir", folder, *map(str, own.get(name, []))),
-            path=folder,
+    steps = []
+    for name in STEPS:
+        given = own.get(name, {}) | {"run_dir": folder}
+        parameters = [part for key, value in given.items() for part in ("-p", key, value)]
+        copy = folder / "notebooks" / f"{name}.ipynb"
+        copy.parent.mkdir(exist_ok=True)
+        source = f"notebooks/{name}.ipynb"
+        steps.append(
+            python("papermill", source, copy, "--no-progress-bar", *parameters, path=folder)
         )
-        for name in NOTEBOOKS
-    ]
+    build_book(RunDir(folder), dict.fromkeys(EVIDENCE, "it was not asked for"))
+    return steps
+
+
+def made_up_notebook() -> nbformat.NotebookNode:
+    """Return one that shows another figure than it did, in a marked and in a plain cell."""
+    cells = [new_code_cell("2", outputs=[new_output("execute_result", {"text/plain": "1"})])]
+    cells += deepcopy(cells)
+    cells[0].metadata["tags"] = ["nbval-check-output"]
+    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    return new_notebook(cells=cells, metadata={"kernelspec": kernel})
 
 
 def run_nbval(copy: Path, executed: Path) -> Done:
-    """Run the executed notebooks of :func:`run_alone` once more, under nbval, in another folder."""
+    """Run the executed notebooks of a run once more, under nbval, in another folder.
+
+    What the cells tagged ``nbval-check-output`` show must be what they showed. Chapters of evidence
+    show what lies in the run instead of measuring it once more.
+    """
     folder = copy / executed.name
-    shutil.copytree(executed, folder)
-    for notebook in folder.glob("*.ipynb"):
+    shutil.copytree(executed, folder, ignore=shutil.ignore_patterns("book"))
+    for notebook in (folder / "notebooks").glob("*.ipynb"):
         text = notebook.read_text()
-        notebook.write_text(text.replace(json.dumps(str(executed))[1:-1], str(folder)))
+        notebook.write_text(
+            text.replace(json.dumps(str(executed), ensure_ascii=False)[1:-1], str(folder))
+        )
+    nbformat.write(made_up_notebook(), folder / "notebooks" / "made_up.ipynb")
+    notebooks = sorted((folder / "notebooks").glob("*.ipynb"))
     (copy / "pytest.ini").write_text("[pytest]\n")
+    (copy / "names.cfg").write_text(NAMES_OF_OBJECTS)
     # nbval starts kernels beside the notebook, and has no option for it.
     return python(
         *("pytest", "-q", "--nbval-lax", "--nbval-current-env", "-p", "no:cacheprovider"),
-        *("-c", copy / "pytest.ini", *(folder / f"{name}.ipynb" for name in NOTEBOOKS)),
+        *("--nbval-sanitize-with", copy / "names.cfg", "-c", copy / "pytest.ini", *notebooks),
         path=folder,
         environment={"PYTHONPATH": str(ROOT)},
     )

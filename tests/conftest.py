@@ -1,9 +1,9 @@
 """The runs that several files look at, each made once, whichever test process asks first.
 
 ``smoke`` is a whole run that passes, ``hopeless`` one whose gate fails and that measures all
-chapters, ``nvenc`` one on a corpus of NVIDIA encoders alone; all three have their book. ``alone``
-is the first one's corpus once more, one plain papermill call per notebook. Tests read them; one
-that has to write copies first.
+chapters, ``steps`` are plain papermill calls, one per notebook, on a per-encode corpus of NVIDIA
+encoders alone, and ``nvenc`` is what they left; all three have their book. ``checked`` is nbval on
+the executed notebooks of ``hopeless``. Tests read them; one that has to write copies first.
 """
 
 from __future__ import annotations
@@ -11,17 +11,31 @@ from __future__ import annotations
 import os
 import pickle
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from chain import ROOT, Done, run_alone, run_hopeless, run_nbval, run_nvenc, run_smoke, tree
+from chain import ROOT, Done, run_hopeless, run_nbval, run_nvenc, run_smoke, tree
 from filelock import FileLock
+from hypothesis import HealthCheck, settings
 
-from fr_lib.corpus import load_corpus, write_table
-from fr_lib.pipeline import smoke_corpus
-from fr_lib.runs import RunDir
+from fr_lib.corpus import V061, load_corpus, write_table
+from fr_lib.corpus.teachers import TEACHERS
 
-RUNS = ("smoke", "hopeless", "nvenc", "alone", "checked")
+# How fast a shared machine draws an example is no property of what is tested.
+settings.register_profile(
+    "here", deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("here")
+RUNS = ("smoke", "hopeless", "nvenc", "steps", "checked")
+
+
+@pytest.fixture
+def other_teacher(monkeypatch) -> str:
+    """Let there be a teacher that is no formula of the six features."""
+    other = replace(V061, name="vmaf_4k_v0.6.1", model_file="vmaf_4k_v0.6.1.json", formula=None)
+    monkeypatch.setitem(TEACHERS, other.name, other)
+    return other.name
 
 
 @pytest.fixture
@@ -84,20 +98,16 @@ def hopeless(once) -> Done:
 
 
 @pytest.fixture(scope="session")
-def nvenc(once) -> Done:
-    return once("nvenc", run_nvenc)[0]
+def steps(once) -> list[Done]:
+    return once("nvenc", run_nvenc)
 
 
 @pytest.fixture(scope="session")
-def alone(once) -> list[Done]:
-    def make(folder: Path) -> list[Done]:
-        corpus = smoke_corpus(RunDir(folder.with_name("corpus")))
-        return run_alone(folder, corpus, epochs=60)
-
-    return once("alone", make)
+def nvenc(steps) -> Done:
+    return steps[-1]
 
 
 @pytest.fixture(scope="session")
-def checked(once, alone) -> Done:
-    """What nbval says of the notebooks of `alone`."""
-    return once("again", lambda folder: run_nbval(folder, alone[0].path))[0]
+def checked(once, hopeless) -> Done:
+    """What nbval says of the notebooks of `hopeless`."""
+    return once("again", lambda folder: run_nbval(folder, hopeless.path))[0]

@@ -212,3 +212,23 @@ def test_pooled_rows_keep_what_pooling_costs(corpus):
     left = ceiling(replace(corpus, table=pooled, shape="encode"))
     assert (left["rows"], left["shape"]) == (24, "encode")
     assert left["rmse"] > 1e-3
+
+
+def test_a_teacher_without_a_formula_has_no_ceiling_and_the_map_for_a_baseline(
+    corpus, other_teacher
+):
+    other = replace(corpus, teacher=other_teacher)
+    found = ceiling(other)
+    assert (found["rows"], found["rmse"], found["max_abs"]) == (len(corpus.table), None, None)
+    *same, last = baselines(other)
+    assert [row["rmse"] for row in same] == [row["rmse"] for row in baselines(corpus)[:-1]]
+    assert last["name"] == "isotonic map of VMAF v0.6.1"
+
+
+def test_no_rows_are_made_for_a_teacher_without_a_formula(corpus, other_teacher, monkeypatch):
+    monkeypatch.setattr(module, "CHOICES", {"made rows": CHOICES["made rows"]})
+    names = {
+        teacher: [row["name"] for row in run_ablation(rows, FAST, 0, "cpu")["rows"][1:-4]]
+        for teacher, rows in (("other", replace(corpus, teacher=other_teacher)), ("own", corpus))
+    }
+    assert names == {"other": ["made per row 0"], "own": ["made per row 0", "made per row 12"]}

@@ -11,11 +11,11 @@ from tiny import rows_of
 
 from fr_lib.corpus import audit_corpus, load_corpus, write_table
 from fr_lib.corpus.audit import coverage_statement, teacher_check
-from fr_lib.files import json_text
+from fr_lib.files import ROOT, json_text
 from fr_lib.schema import ADAPTERS, CANONICAL_6, N_CODEC_BLOCK, NEWEST_VOCAB
 
 DATA = Path(__file__).parent / "data"
-SHIPPED = DATA.parent.parent / "data" / "corpus.jsonl.gz"
+SHIPPED = ROOT / "data" / "corpus.jsonl.gz"
 SOFTWARE = [e for e in NEWEST_VOCAB if not ADAPTERS[e].hardware]
 HARDWARE = [e for e in NEWEST_VOCAB if ADAPTERS[e].hardware]
 

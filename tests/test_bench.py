@@ -16,9 +16,9 @@ from benchmarks.bench import SECTIONS, chosen
 from benchmarks.resample import as_file_rows, resampled
 from fr_lib.corpus import audit_corpus, load_corpus, write_table
 from fr_lib.errors import ArtefactError, InputError
+from fr_lib.files import ROOT
 from fr_lib.schema import CANONICAL_6
 
-ROOT = Path(__file__).resolve().parent.parent
 MEASURED = {"date": "2026-01-01 00:00 UTC", "seconds": 1.0, "load_average": [0.1, 0.2]}
 
 

@@ -10,11 +10,10 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from chain import NVENC_ONLY, Done
+from chain import EVIDENCE, HOSTILE_NAMES, HOSTILE_RUN, NVENC_ONLY, Done
 
 from fr_lib.corpus import load_corpus
 from fr_lib.errors import ArtefactError
-from fr_lib.pipeline import EVIDENCE, NOTEBOOKS
 from fr_lib.report import build_book
 from fr_lib.report.book import (
     clip_figures,
@@ -25,7 +24,7 @@ from fr_lib.report.book import (
     stage_book,
     thousands,
 )
-from fr_lib.runs import RunDir
+from fr_lib.runs import STEPS, RunDir
 from fr_lib.schema import NEWEST_VOCAB
 
 # Jupyter's own packages warn of each other's future; nothing of ours may.
@@ -72,11 +71,16 @@ class Page(HTMLParser):
         return re.sub(r" (?=[,.;:)])|(?<=\() ", "", " ".join(self.text))
 
 
+def visible(name: str) -> str:
+    """Return what a page shows of a name of the tests: its one control character in letters."""
+    return name.replace("\x1b", "\\x1b")
+
+
 def pages(done: Done) -> list[Path]:
     found = sorted(done.page().parent.glob("*.html")) + sorted(
         (done.page().parent / "notebooks").glob("*.html")
     )
-    assert len(found) > len(NOTEBOOKS) + len(EVIDENCE)
+    assert len(found) > len(STEPS) + len(EVIDENCE)
     return found
 
 
@@ -182,7 +186,7 @@ def test_figures_of_another_run_are_refused(smoke, nvenc, tmp_path):
 def test_every_page_is_there(smoke):
     names = {str(p.relative_to(smoke.page().parent)) for p in pages(smoke)}
     chapters = {"index", "limits", "published", "own_corpus", "glossary"}
-    chapters |= {f"notebooks/{name}" for name in (*NOTEBOOKS, *EVIDENCE)}
+    chapters |= {f"notebooks/{name}" for name in (*STEPS, *EVIDENCE)}
     assert {f"{name}.html" for name in chapters} <= names
 
 
@@ -210,6 +214,8 @@ LEFTOVER = re.compile(
 def test_no_page_shows_leftovers(smoke, hopeless, nvenc):
     for path in pages(smoke) + pages(hopeless) + pages(nvenc):
         shown = str(Page(path))
+        for name in HOSTILE_NAMES:
+            shown = shown.replace(" ".join(visible(name).split()), "")
         found = LEFTOVER.search(shown)
         assert not found, f"{path.name}: ...{shown[max(0, found.start() - 60) : found.end() + 20]}"
 
@@ -321,11 +327,12 @@ def test_the_audit_page_lists_rows_that_disagree_with_the_teacher(hopeless):
 def test_a_corpus_of_nvenc_rows_gets_its_caveat(nvenc):
     trained = ["h264_nvenc", "hevc_nvenc"]
     assert [e for e, n in load_corpus(NVENC_ONLY).rows_per_slot().items() if n] == trained
+    rows = nvenc.json("audit.json")["rows_per_slot"]["h264_nvenc"]
     for page in (CARD, AUDIT, "limits"):
         shown = str(Page(nvenc.page(page)))
         caveat = shown[shown.index("NVENC-only caveat.") :]
         assert (
-            f"2 of {len(NEWEST_VOCAB)} slots have training rows: h264_nvenc (240 rows), hevc_nvenc"
+            f"2 of {len(NEWEST_VOCAB)} slots have training rows: h264_nvenc ({rows} rows), hevc"
             in caveat
         )
         empty = ", ".join(e for e in NEWEST_VOCAB if e not in trained)
@@ -396,6 +403,42 @@ def test_a_page_opens_from_disk_whole_and_fits_its_window(browser, hopeless, nam
     assert all(images)
     if name in (CARD, AUDIT, LOSO):
         assert images
+
+
+NAMED = {CARD, AUDIT, LOSO}  # their tables list every source
+INJECTED = """[...document.querySelectorAll(
+    '[onerror], img[src="x"], :is(td, p, li) script, .note, a[href^="javascript:"]'
+)].map(e => e.outerHTML)"""
+
+
+def test_names_of_any_kind_are_text_on_every_page(browser, hopeless):
+    seen = set()
+    for path in pages(hopeless):
+        page, said = browser.new_page(), []
+        page.on("dialog", lambda dialog, said=said: (said.append(dialog.message), dialog.dismiss()))
+        page.goto(path.as_uri(), wait_until="load")
+        texts = page.evaluate(
+            "[...document.querySelectorAll('article :is(td, bdi, code)')].map(e => e.textContent)"
+        )
+        injected = page.evaluate(INJECTED)
+        page.close()
+        assert (said, injected) == ([], []), path.name
+        name = path.relative_to(hopeless.page().parent).with_suffix("").as_posix()
+        if name in NAMED:
+            seen.add(name)
+            assert {visible(source) for source in HOSTILE_NAMES} <= set(texts), name
+        if name == CARD:
+            assert {HOSTILE_RUN, f"{HOSTILE_RUN}.jsonl.gz"} <= set(texts)
+    assert seen == NAMED
+
+
+def test_names_of_any_kind_are_in_the_files_of_the_run_as_they_are(hopeless):
+    loso = hopeless.json("loso.json")["arms"]["v3"]
+    assert {fold["held_out"] for fold in loso["folds"]} == {*HOSTILE_NAMES}
+    assert hopeless.json("gate.json")["run_id"] == HOSTILE_RUN
+    shown = [line for line in hopeless.out.splitlines() if line.startswith("LOSO:")]
+    assert len(shown) == 1
+    assert shown[0].isprintable()
 
 
 def test_the_card_shows_its_heading_and_its_verdict_in_the_first_window(browser, hopeless):

@@ -64,7 +64,11 @@ def test_wrong_usage_ends_with_2(arguments, capsys):
 
 @pytest.mark.parametrize(
     ("setting", "message"),
-    [("epochs", "key=value"), ("epochs=many", "int"), ("corpsu=x", "did you mean 'corpus'")],
+    [
+        ("epochs", "key=value"),
+        ("epochs=many", "whole number"),
+        ("corpsu=x", "did you mean 'corpus'"),
+    ],
 )
 def test_a_setting_that_does_not_fit_ends_with_2(setting, message, capsys):
     assert main(["run", "--set", setting]) == 2
@@ -222,9 +226,14 @@ def clip(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def made(clip, tmp_path_factory):
-    """A corpus of two encoders, and what the command said."""
+    """A corpus of two encoders, and what the command said.
+
+    Its scratch folder has a name with every character that means something to FFmpeg's filters.
+    """
     out = tmp_path_factory.mktemp("made") / "c.jsonl"
-    return corpus(clip, out), out
+    odd = out.parent / "it's a \\ [b]: c,d;e"
+    odd.mkdir()
+    return corpus(clip, out, TMPDIR=str(odd)), out
 
 
 def corpus(clip, out, *encoders: str, **environment: str) -> Done:
@@ -245,6 +254,7 @@ def test_corpus_makes_rows_of_both_encoders(made):
     raw = pd.read_json(out, lines=True)
     assert raw[["enc_bytes", "enc_time_ms", "src_sha256", "ffmpeg_version"]].notna().all(axis=None)
     assert out.with_name("c.provenance.json").is_file()
+    assert [path for path in out.parent.glob("it*/*")] == []
 
 
 def test_a_second_call_encodes_nothing(made, clip):

@@ -34,10 +34,10 @@ from fr_lib.encode import (
 from fr_lib.encode.grid import look_around, refuse_unfit
 from fr_lib.encode.store import CELL_KEY
 from fr_lib.errors import EncodeError, InputError
+from fr_lib.files import ROOT
 
 FFMPEG = default_ffmpeg()
 FRAMES = 8
-ROOT = Path(__file__).resolve().parent.parent
 
 
 def make_clip(path: Path, pattern: str, size: str = "128x96") -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 
@@ -9,9 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fr_lib.corpus import SUFFIXES, load_corpus, read_table, write_table
+from fr_lib.corpus import SUFFIXES, V061, load_corpus, read_table, write_table
+from fr_lib.corpus.teachers import TEACHERS
 from fr_lib.errors import CorpusError, InputError
-from fr_lib.schema import CANONICAL_6, ENCODER_VOCAB_V2, N_CODEC_BLOCK, NEWEST_VOCAB, TEACHER
+from fr_lib.schema import CANONICAL_6, ENCODER_VOCAB_V2, N_CODEC_BLOCK, NEWEST_VOCAB
 
 FEATURES = dict(zip(CANONICAL_6, (0.97, 0.71, 0.92, 0.95, 0.96, 3.5), strict=True))
 
@@ -19,7 +21,7 @@ FEATURES = dict(zip(CANONICAL_6, (0.97, 0.71, 0.92, 0.95, 0.96, 3.5), strict=Tru
 def frame_row(**changes):
     row = {
         "src": "Tennis", "encoder": "h264_nvenc", "preset": "p4", "cq": 25, "frame_index": 0,
-        "vmaf": 88.5, **FEATURES, "teacher": TEACHER,
+        "vmaf": 88.5, **FEATURES, "teacher": V061.name,
     }  # fmt: skip
     return {k: v for k, v in (row | changes).items() if v is not ...}
 
@@ -27,7 +29,7 @@ def frame_row(**changes):
 def encode_row(**changes):
     row = {
         "schema_version": 3, "src": "Tennis", "encoder": "libx264", "preset": "medium", "crf": 23,
-        "vmaf_score": 90.25, "exit_status": 0, "vmaf_model": TEACHER,
+        "vmaf_score": 90.25, "exit_status": 0, "vmaf_model": V061.name,
         **{f"{n}_mean": v for n, v in FEATURES.items()},
         **{f"{n}_std": 0.01 for n in FEATURES},
     }  # fmt: skip
@@ -67,7 +69,7 @@ def test_per_frame_rows(save):
     rows = [frame_row(frame_index=i, vmaf=80 + i, enc_bytes=100) for i in range(3)]
     path = save(rows)
     corpus = load_corpus(path)
-    assert (corpus.shape, corpus.name, corpus.teacher) == ("frame", "rows.jsonl", TEACHER)
+    assert (corpus.shape, corpus.name, corpus.teacher) == ("frame", "rows.jsonl", V061.name)
     assert corpus.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     assert (corpus.n_rows_read, corpus.dropped, corpus.notes) == (3, [], [])
     assert list(corpus.table) == [
@@ -82,7 +84,7 @@ def test_per_frame_rows(save):
 def test_per_encode_rows_use_the_means(save):
     corpus = load_corpus(save([encode_row(), encode_row(crf=30, vmaf_score=80.0)]))
     assert corpus.shape == "encode"
-    assert corpus.teacher == TEACHER
+    assert corpus.teacher == V061.name
     assert corpus.table["frame_index"].tolist() == [-1, -1]
     assert corpus.table["quality"].tolist() == [23.0, 30.0]
     assert corpus.table["vmaf"].tolist() == [90.25, 80.0]
@@ -194,14 +196,14 @@ def test_unstamped_rows_are_noted(save):
     assert "teacher" not in corpus.table
     assert corpus.notes == ["No row names its teacher; vmaf_v0.6.1 is assumed."]
     corpus = load_corpus(save(good_then({"teacher": None})))
-    assert corpus.teacher == TEACHER
+    assert corpus.teacher == V061.name
     assert corpus.notes == ["Teacher not named on 1 row; vmaf_v0.6.1 is assumed."]
 
 
 def test_a_row_is_stamped_by_either_of_the_two_columns(save):
-    corpus = load_corpus(save(good_then({"teacher": ..., "vmaf_model": TEACHER})))
-    assert corpus.teacher == TEACHER
-    assert corpus.table["teacher"].tolist() == [TEACHER] * 3
+    corpus = load_corpus(save(good_then({"teacher": ..., "vmaf_model": V061.name})))
+    assert corpus.teacher == V061.name
+    assert corpus.table["teacher"].tolist() == [V061.name] * 3
     assert corpus.notes == []
 
 
@@ -220,9 +222,9 @@ BAD_ROWS = [
     ({"vmaf": float("-inf")}, "target is not finite"),
     ({"vmaf": 100.0001}, "target outside 0..100"),
     ({"vmaf": -0.0001}, "target outside 0..100"),
-    ({"frame_index": None}, "frame_index is not a whole number from 0"),
-    ({"frame_index": 1.5}, "frame_index is not a whole number from 0"),
-    ({"frame_index": -1}, "frame_index is not a whole number from 0"),
+    ({"frame_index": None}, "frame_index is not a whole number from 0 to 2^53"),
+    ({"frame_index": 1.5}, "frame_index is not a whole number from 0 to 2^53"),
+    ({"frame_index": -1}, "frame_index is not a whole number from 0 to 2^53"),
     ({"frame_index": 1}, "duplicate key (the first row is kept)"),
     ({"frame_index": 1, "vmaf": 3.0}, "duplicate key (the first row is kept)"),
 ]
@@ -336,7 +338,7 @@ def test_huge_number_is_a_bad_row_and_no_crash(save):
             "teacher: a mixture: vmaf_4k on 1 row (row 3), vmaf_v0.6.1 on 2 rows (row 1, 2); ",
         ),
         (
-            [frame_row(teacher="vmaf_4k", vmaf_model=TEACHER)],
+            [frame_row(teacher="vmaf_4k", vmaf_model=V061.name)],
             "teacher: a mixture: vmaf_4k on 1 row (row 1), vmaf_v0.6.1 on 1 row (row 1); ",
         ),
         ([frame_row(teacher=..., vmaf_model="vmaf_4k")], "teacher: vmaf_4k on 1 row (row 1); "),
@@ -443,13 +445,13 @@ def test_truncated_gzip(tmp_path):
 def test_lines_that_are_not_objects_are_named(tmp_path):
     path = tmp_path / "l.jsonl"
     path.write_text(f"{json.dumps(frame_row())}\n\n[1]\nnot json\n")
-    with pytest.raises(CorpusError, match=r"2 lines without a JSON object \(line 3, 4\)"):
+    with pytest.raises(CorpusError, match=r"2 lines with no JSON object \(line 3, 4\)"):
         load_corpus(path)
 
 
 def test_text_that_is_not_utf8(tmp_path):
     (tmp_path / "u.jsonl").write_bytes(b'{"src": "\xff"}\n')
-    with pytest.raises(CorpusError, match="cannot be read"):
+    with pytest.raises(CorpusError, match=r"1 line with bytes that are not UTF-8 \(line 1\)"):
         read_table(tmp_path / "u.jsonl")
 
 
@@ -459,3 +461,29 @@ def test_nan_is_never_written(tmp_path):
     with pytest.raises(ValueError, match="not JSON compliant"):
         write_table(pd.DataFrame([frame_row(adm2=float("nan"))]), path)
     assert path.read_text() == "kept"
+
+
+# --- more than one teacher ------------------------------------------------------------------------
+
+
+def test_rows_of_another_known_teacher_are_read_and_never_mixed(save, other_teacher):
+    stamped = {"teacher": other_teacher}
+    corpus = load_corpus(save([frame_row(**stamped), frame_row(teacher=..., frame_index=1)]))
+    assert corpus.taught_by.name == corpus.teacher == other_teacher
+    assert corpus.table["teacher"].tolist()[0] == other_teacher
+    assert f"Teacher not named on 1 row; {other_teacher} is assumed." in corpus.notes
+    mixed = "teacher: a mixture: vmaf_4k_v0.6.1 on 1 row (row 3), vmaf_v0.6.1 on 2 rows (row 1, 2)"
+    assert any(fault.startswith(mixed) for fault in faults_of(save(good_then(stamped))))
+
+
+def test_rows_without_a_stamp_are_v061s(save):
+    corpus = load_corpus(save([frame_row(teacher=...)]))
+    assert (corpus.teacher, corpus.taught_by) == (None, V061)
+
+
+def test_a_target_is_held_to_its_teachers_range(save, other_teacher, monkeypatch):
+    low = dataclasses.replace(TEACHERS[other_teacher], range=(0.0, 50.0))
+    monkeypatch.setitem(TEACHERS, other_teacher, low)
+    rows = [frame_row(teacher=other_teacher, frame_index=i, vmaf=v) for i, v in enumerate((50, 51))]
+    [dropped] = load_corpus(save(rows)).dropped
+    assert (dropped["reason"], dropped["examples"]) == ("target outside 0..50", [2])

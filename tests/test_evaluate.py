@@ -14,9 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import pearsonr, spearmanr
 
+from fr_lib.arms import ARMS
 from fr_lib.corpus import Corpus, load_corpus, synthetic_table, write_table
 from fr_lib.errors import InputError
-from fr_lib.evaluate import ARMS, input_table, joined, run_loso, worst_frames
+from fr_lib.evaluate import input_table, joined, run_loso, worst_frames
 from fr_lib.evaluate.loso import (
     bootstrap_interval,
     by_title,
@@ -204,16 +205,16 @@ def test_unknown_arms_and_impossible_seeds_are_refused(corpus):
 def test_input_table_holds_both_blocks(corpus):
     table = input_table(corpus)
     assert table.shape == (192, 6 + N_CODEC_BLOCK + len(ENCODER_VOCAB_V2) + 2)
-    assert [len(columns) for columns in ARMS.values()] == [
+    assert [len(arm.columns) for arm in ARMS.values()] == [
         6,
         6 + len(ENCODER_VOCAB_V2) + 2,
         6 + N_CODEC_BLOCK,
     ]
     names, ordinals = corpus.table["encoder"].tolist(), corpus.table["preset_ordinal"]
     v3 = codec_block(names, ordinals, corpus.table["quality"])
-    assert (table[:, ARMS["v3"][6:]] == v3).all()
+    assert (table[:, ARMS["v3"].columns[6:]] == v3).all()
     # v2: libx264 is slot 0 and libvvenc slot 3.
-    assert set(table[:, ARMS["v2"][6:]][:, :12].argmax(axis=1)) == {0, 3}
+    assert set(table[:, ARMS["v2"].columns[6:]][:, :12].argmax(axis=1)) == {0, 3}
     assert (table[:, :6] == corpus.features()).all()
 
 

@@ -9,6 +9,7 @@ import nbformat
 import numpy as np
 import pandas as pd
 import pytest
+from chain import EVIDENCE
 from matplotlib.figure import Figure
 
 from fr_lib.corpus import (
@@ -24,18 +25,25 @@ from fr_lib.evaluate import run_loso, shipped_report
 from fr_lib.evaluate.gate import evaluate_gate, verdict
 from fr_lib.evaluate.loso import loso_report
 from fr_lib.evaluate.rivals import rival
-from fr_lib.files import json_text, read_json, sha256_of, write_json
-from fr_lib.pipeline import EVIDENCE, NOTEBOOKS
+from fr_lib.files import ROOT, json_text, read_json, sha256_of, write_json
 from fr_lib.release import ship_model
 from fr_lib.report.book import page_values, stage_book
-from fr_lib.runs import RunDir, find, get_evidence, keep, save_networks, seed_folds, why_missing
+from fr_lib.runs import (
+    STEPS,
+    RunDir,
+    find,
+    get_evidence,
+    keep,
+    save_networks,
+    seed_folds,
+    why_missing,
+)
 from fr_lib.runs import evidence as module
 from fr_lib.runs.evidence import CODE, REMEDY, code_sha256, meaning, record, stamps, stored
 from fr_lib.schema import MODEL_ID
 from fr_lib.train import RECIPES, Recipe
 from fr_lib.train.recipe import named_recipe
 
-ROOT = Path(__file__).resolve().parent.parent
 FAST = Recipe(name="test", hidden=8, lr=2e-2, epochs=2)
 HEADLINE = {
     scheme: {
@@ -74,7 +82,7 @@ def made(tmp_path_factory) -> Path:
     for name in ("coverage", "ladders"):
         run.save_figure(Figure(), name)
     (run / "notebooks").mkdir()
-    for name in (*NOTEBOOKS, *EVIDENCE):
+    for name in (*STEPS, *EVIDENCE):
         shutil.copy(ROOT / "notebooks" / f"{name}.ipynb", run / "notebooks")
     return run.path
 

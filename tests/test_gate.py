@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fr_lib.errors import GateFailed, InputError
-from fr_lib.evaluate.clauses import FAIL, NOT_MEASURED, PASS, Clause
+from fr_lib.errors import NOT_MEASURED, GateFailed, InputError
+from fr_lib.evaluate.clauses import FAIL, PASS, Clause
 from fr_lib.evaluate.gate import (
     V2_REFERENCE,
     evaluate_gate,

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from tiny import rows_of
 
+from fr_lib.arms import ARMS
 from fr_lib.corpus import Corpus, load_corpus, vmaf_from_features, write_table
-from fr_lib.evaluate import ARMS, input_table, run_loso
+from fr_lib.evaluate import input_table, run_loso
 from fr_lib.schema import ADAPTERS, CANONICAL_6, ENCODER_VOCAB_V2, N_CODEC_BLOCK, NEWEST_VOCAB
 from fr_lib.train import (
     HIGHEST,
@@ -108,7 +109,7 @@ def test_so_many_rows_come_out(table, per_row, count):
 
 
 def test_an_epoch_counts_real_rows_and_made_ones(table):
-    job = Job(np.arange(len(table)) < 30, ARMS["v3"], seed=0)
+    job = Job(np.arange(len(table)) < 30, ARMS["v3"].columns, seed=0)
     assert training_rows(job, SHORT) == 30 + LEAST
     assert training_rows(job, replace(SHORT, made_per_row=2_000)) == 30 + 60_000
     assert training_rows(job, replace(SHORT, made_per_row=0)) == 30
@@ -372,7 +373,7 @@ def of_source(corpus: Corpus, number: int):
 
 def seen(corpus: Corpus, held_out, arm: str = "v3", plan: Recipe = SHORT) -> tuple[bytes, ...]:
     """Return all that the training of a fold is given: real rows, made rows, both targets."""
-    job = Job((~held_out).to_numpy(), ARMS[arm], seed=0)
+    job = Job((~held_out).to_numpy(), ARMS[arm].columns, seed=0)
     table, vmaf = input_table(corpus), corpus.target()
     inputs, targets, [rows] = batch._with_made(table, vmaf, [job], plan)
     real, made = rows[: job.rows.sum()], rows[job.rows.sum() :]
@@ -418,7 +419,7 @@ def test_without_made_rows_a_training_has_the_real_ones_alone(corpus):
 def test_no_job_of_a_batch_sees_rows_made_for_another(corpus):
     table, vmaf = input_table(corpus), corpus.target()
     kept = [(~of_source(corpus, i)).to_numpy() for i in range(3)]
-    jobs = [Job(rows, ARMS["v3"], seed=0) for rows in kept]
+    jobs = [Job(rows, ARMS["v3"].columns, seed=0) for rows in kept]
     inputs, targets, together = batch._with_made(table, vmaf, jobs, SHORT)
     made = [set(rows[job.rows.sum() :]) for rows, job in zip(together, jobs, strict=True)]
     assert len(set.union(*made)) == sum(map(len, made)) == 3 * LEAST
@@ -445,7 +446,7 @@ def test_loso_with_made_rows_scores_a_source_as_if_it_had_never_been(corpus):
 
 def test_the_scaler_is_of_the_real_rows_alone(corpus):
     table, rows = input_table(corpus), (~of_source(corpus, 0)).to_numpy()
-    [trained] = train_many(table, corpus.target(), [Job(rows, ARMS["v1"], 0)], SHORT, "cpu")
+    [trained] = train_many(table, corpus.target(), [Job(rows, ARMS["v1"].columns, 0)], SHORT, "cpu")
     expected = Scaler.fit(table[rows, :6])
     assert trained.scaler.mean.tolist() == expected.mean.tolist()
     assert trained.scaler.std.tolist() == expected.std.tolist()

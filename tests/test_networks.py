@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from tiny import rows_of
 
+from fr_lib.arms import ARMS
 from fr_lib.corpus import audit_corpus, load_corpus, write_table
 from fr_lib.errors import ArtefactError
-from fr_lib.evaluate import ARMS, input_table
+from fr_lib.evaluate import input_table
 from fr_lib.evaluate.loso import refit
 from fr_lib.files import read_json, sha256_of, write_json
 from fr_lib.runs import RunDir, load_networks, save_networks
@@ -79,7 +80,7 @@ def test_every_part_comes_back(run, networks):
             old, new = getattr(before.scaler, name), getattr(net.scaler, name)
             assert new.dtype == np.float32
             assert new.tobytes() == old.tobytes()
-        assert net.columns == before.columns == ARMS[arm]
+        assert net.columns == before.columns == ARMS[arm].columns
         assert net.loss == pytest.approx(before.loss, abs=0)
         old, new = before.model.state_dict(), net.model.state_dict()
         assert list(new) == list(old)

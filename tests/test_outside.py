@@ -16,6 +16,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
+from fr_lib.arms import ARMS
 from fr_lib.corpus import (
     Corpus,
     load_corpus,
@@ -27,7 +28,7 @@ from fr_lib.corpus import (
 )
 from fr_lib.corpus.stress_set import COLUMNS
 from fr_lib.errors import ArtefactError, InputError
-from fr_lib.evaluate import ARMS, shipped_report
+from fr_lib.evaluate import shipped_report
 from fr_lib.evaluate.outside import (
     QUALITIES,
     SWAP_ROWS,
@@ -41,7 +42,6 @@ from fr_lib.evaluate.outside import (
     read_logs,
     stress_report,
     swap_report,
-    trained_encoders,
     worst_frame,
     worst_frames_report,
 )
@@ -73,7 +73,7 @@ class Written(nn.Module):
 
 def network(rule: Rule, arm: str = "v3") -> Trained:
     plain_scaler = Scaler(np.zeros(6, dtype=np.float32), np.ones(6, dtype=np.float32))
-    return Trained(Written(rule), plain_scaler, ARMS[arm], 0.0)
+    return Trained(Written(rule), plain_scaler, ARMS[arm].columns, 0.0)
 
 
 def quality_of(block: Tensor) -> Tensor:
@@ -609,7 +609,7 @@ def test_logs_that_cannot_be_used_are_refused_with_a_sentence(corpus, tmp_path):
     write_log(bare, rows, [50.0, 60.0])
     assert len(read_logs(pattern)) == 2
     bare.write_text("{")
-    with pytest.raises(ArtefactError, match=r"none\.json: not JSON"):
+    with pytest.raises(ArtefactError, match=r"none\.json: broken JSON"):
         read_logs(pattern)
 
 
@@ -668,7 +668,7 @@ def test_the_shipped_report_asks_every_trained_slot_and_swaps_no_block_of_a_blin
     assert report["arms"]["v3"]["swap"]["max"] == pytest.approx(0.43, abs=1e-3)
     assert report["qualities"] == list(QUALITIES)
     assert report["domain"]["adm2"] == list(domain_of(corpus)["adm2"])
-    assert trained_encoders(corpus) == TWO
+    assert corpus.encoders() == TWO
     asked = [row["answer"] for row in report["arms"]["v3"]["stress"]["by_answer"]]
     assert asked == [f"{encoder} {quality}" for encoder in TWO for quality in QUALITIES]
 
@@ -691,7 +691,7 @@ def test_the_slots_table_is_of_the_shipped_recipes_blind_and_aware_arms(facts):
 
 def test_the_swap_table_leaves_out_arms_without_a_block(facts):
     table = tables.swap_table(facts)
-    assert table["arm"].tolist() == [tables.ARM_NAMES[a] for a in ("v2", "v3")] * 2
+    assert table["arm"].tolist() == [ARMS[a].label for a in ("v2", "v3")] * 2
     assert table["rows x blocks"].tolist() == ["60 x 35"] * 4
     assert table["largest"].tolist()[:2] == ["0.00", "0.43"]
     assert table["largest at"].tolist()[1] == "libvvenc 63"

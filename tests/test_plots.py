@@ -12,12 +12,12 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 
+from fr_lib.arms import ARMS
 from fr_lib.corpus import synthetic_table
 from fr_lib.errors import InputError
 from fr_lib.evaluate import LIFT_FLOOR
 from fr_lib.evaluate.loso import metrics, paired_difference
 from fr_lib.report import plots
-from fr_lib.report.tables import ARM_NAMES
 from fr_lib.schema import ADAPTERS, NEWEST_VOCAB
 
 matplotlib.use("Agg")
@@ -136,7 +136,7 @@ def test_colours_that_share_a_marker_stay_apart(sight):
 
 @pytest.mark.parametrize("sight", SIGHT)
 def test_arms_stay_apart(sight):
-    for (one, _), (two, _) in itertools.combinations(plots.ARM_STYLE.values(), 2):
+    for one, two in itertools.combinations((arm.colour for arm in ARMS.values()), 2):
         assert distance(one, two, sight) > 25
 
 
@@ -414,8 +414,8 @@ def test_per_source_puts_the_worst_on_top_and_the_arms_beside_each_other(ax):
     assert v3.get_xdata() == pytest.approx([0.1, 0.01, 0.001])
     assert v1.get_xdata() == pytest.approx([0.01] * 3)
     assert gate.get_xdata() == pytest.approx([0.15, 0.15])
-    assert legend(ax) == [ARM_NAMES["v1"], ARM_NAMES["v3"], "gate: worst source 0.85"]
-    assert (v3.get_color(), v3.get_marker()) == plots.ARM_STYLE["v3"]
+    assert legend(ax) == [ARMS["v1"].label, ARMS["v3"].label, "gate: worst source 0.85"]
+    assert (v3.get_color(), v3.get_marker()) == (ARMS["v3"].colour, ARMS["v3"].marker)
 
 
 def test_correlation_axis_reads_as_the_correlation(ax):

@@ -9,20 +9,17 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
-from modelkit import DOMAIN, FEATURE_MEAN, FEATURE_STD, make_card, make_folder, make_model
+from modelkit import DOMAIN, FEATURE_MEAN, FEATURE_STD, make_folder, make_model
 
 from fr_lib.corpus import MOST, outside_domain, read_log, vmaf_from_features
 from fr_lib.errors import ArtefactError, InputError
-from fr_lib.files import json_text, read_json, write_json
-from fr_lib.release import Predictor, predict_logs
-from fr_lib.release.onnx import export_onnx
+from fr_lib.files import ROOT, json_text, read_json
+from fr_lib.release import Predictor, open_session, predict_logs
 from fr_lib.release.predict import SAME_TEACHER
-from fr_lib.release.registry import registry_row, upsert_row
 from fr_lib.schema import CANONICAL_6, codec_block
-
-ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(scope="module")
@@ -158,14 +155,11 @@ def test_the_largest_number_that_is_taken_has_a_score(predictor, value):
         predictor.score(np.full((2, 6), value * 1.0001), "libx264", 30)
 
 
-def test_a_model_that_gives_no_finite_score_is_named(tmp_path):
-    model = make_model()
-    with torch.no_grad():
-        model.aware.layers[-1].bias.fill_(float("nan"))
-    card = make_card(export_onnx(model, tmp_path / "fr_regressor_v3.onnx"))
-    write_json(tmp_path / "fr_regressor_v3.json", card)
-    upsert_row(tmp_path / "registry.json", registry_row(card))
-    broken = Predictor.load(tmp_path)
+def test_a_score_that_is_not_finite_is_refused(predictor, folder):
+    model = onnx.load(folder / "fr_regressor_v3.onnx")
+    bias = next(t for t in model.graph.initializer if t.name == "aware.6.bias")
+    bias.raw_data = np.float32("nan").tobytes()
+    broken = Predictor(predictor.card, open_session(model.SerializeToString()))
     with pytest.raises(ArtefactError, match=r"fr_regressor_v3\.onnx, features row 0: score nan"):
         broken.score(features(2), "libx264", 30)
 
@@ -230,7 +224,7 @@ def test_a_byte_order_mark_does_not_matter(tmp_path):
         ("1e39", "1e+39"),
         ("1e400", "inf"),
         ("9" * 30, "9" * 30),
-        ("9" * 400, "9" * 40),
+        ("9" * 400, "9" * 57 + "..."),
         ("-10000.01", "-10000.01"),
     ],
 )
@@ -268,7 +262,7 @@ def test_what_is_no_log_of_libvmaf_is_refused(tmp_path, text):
 
 def test_bytes_that_are_no_text_are_refused(tmp_path):
     (tmp_path / "log.json").write_bytes(b"\xff\xfe\x00\x01")
-    with pytest.raises(ArtefactError, match=r"log\.json: not JSON"):
+    with pytest.raises(ArtefactError, match=r"log\.json: UTF-16 text, not JSON"):
         read_log(tmp_path / "log.json")
 
 

@@ -48,6 +48,9 @@ def off_by(corpus: Corpus, points: float, rows: int) -> Corpus:
     return replace(corpus, table=corpus.table.assign(vmaf=vmaf.mask(first, vmaf - points)))
 
 
+pytestmark = pytest.mark.usefixtures("other_teacher")
+
+
 def of_teacher(corpus: Corpus, name: str | None) -> Corpus:
     return replace(corpus, teacher=name)
 

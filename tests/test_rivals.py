@@ -9,12 +9,20 @@ import numpy as np
 import pytest
 from tiny import rows_of
 
-from fr_lib.corpus import Corpus, load_corpus, vmaf_from_features, write_table
-from fr_lib.evaluate.rivals import formula, leave_one_out, linear, map_of_v061, mean_of_rows, rival
-from fr_lib.schema import CANONICAL_6, TEACHER
+from fr_lib.corpus import V061, Corpus, load_corpus, vmaf_from_features, write_table
+from fr_lib.evaluate.rivals import (
+    leave_one_out,
+    linear,
+    map_of_v061,
+    mean_of_rows,
+    own_formula,
+    rival,
+)
+from fr_lib.schema import CANONICAL_6
 
 LINEAR, MAP = "clipped linear regression", "isotonic map of VMAF v0.6.1"
 OTHER = "vmaf_4k_v0.6.1"
+pytestmark = pytest.mark.usefixtures("other_teacher")
 # Worth per unit of each feature; the five lie between 0.6 and 1, and motion2 below 12.
 WORTH = np.array([20.0, 5.0, 10.0, -8.0, 30.0, 0.5])
 
@@ -32,7 +40,7 @@ def features_of(corpus: Corpus) -> np.ndarray:
     return corpus.table[list(CANONICAL_6)].to_numpy()
 
 
-def scored(corpus: Corpus, vmaf: np.ndarray, teacher: str | None = TEACHER) -> Corpus:
+def scored(corpus: Corpus, vmaf: np.ndarray, teacher: str | None = V061.name) -> Corpus:
     """Return the same rows with other scores."""
     return replace(corpus, table=corpus.table.assign(vmaf=vmaf), teacher=teacher)
 
@@ -104,7 +112,7 @@ def test_the_map_is_straight_between_its_points_and_flat_beyond_them(ladder):
 def test_the_mean_and_the_formula_know_their_values(ladder):
     assert mean_of_rows(ladder, np.array([1.0, 2.0, 6.0]), ladder[:2]).tolist() == [3.0, 3.0]
     perfect = np.array([[1.0] * 5 + [0.0]])
-    assert formula(ladder, np.zeros(3), perfect) == pytest.approx([97.42804], abs=1e-5)
+    assert own_formula(V061)(ladder, np.zeros(3), perfect) == pytest.approx([97.42804], abs=1e-5)
 
 
 # --- left out in turn -----------------------------------------------------------------------------
@@ -137,7 +145,7 @@ def test_what_is_fitted_on_holds_no_row_of_the_held_out_source(corpus):
 # --- the rival ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("teacher", [TEACHER, None])
+@pytest.mark.parametrize("teacher", [V061.name, None])
 def test_a_plane_is_what_the_linear_rival_knows(corpus, teacher):
     found = rival(scored(corpus, on_a_plane(corpus), teacher))
     assert (found["name"], found["formula_teacher"]) == (LINEAR, True)
@@ -206,5 +214,5 @@ def test_the_rmse_is_the_mean_over_sources_and_not_over_rows(corpus):
 
 def test_the_rival_of_the_formula_is_never_the_formula(corpus):
     # The formula would be the truth itself, and beaten by nothing.
-    assert np.abs(leave_one_out(corpus, formula).eval("predicted - vmaf")).max() < 1e-3
+    assert np.abs(leave_one_out(corpus, own_formula(V061)).eval("predicted - vmaf")).max() < 1e-3
     assert rival(corpus)["rmse"] > 0.5

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+from fr_lib.files import ROOT
+
 PACKAGE = ROOT / "fr_lib"
 ROOMS = ("corpus", "encode", "train", "runs", "evaluate", "release", "report")
-GROUND = ("errors", "files", "schema")
+GROUND = ("errors", "files", "system", "schema", "arms")
 ABOVE_ALL = ("pipeline", "__main__")
 MOST_LINES = 500
 MOST_ARROWS = 30

@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 
 import nbformat
 import pytest
-from chain import NOTEBOOKS, ROOT, hopeless_table, python, tree
+from chain import EVIDENCE, HOSTILE_NAMES, ROOT, hopeless_table, python, tree
 from nbformat.v4 import new_code_cell, new_notebook
+from papermill.exceptions import PapermillExecutionError
 
 from fr_lib import pipeline as runner
 from fr_lib.corpus import write_table
 from fr_lib.errors import ArtefactError, FrError, InputError
 from fr_lib.files import write_json
 from fr_lib.pipeline import (
-    EVIDENCE,
     NotebookFailed,
     declared_parameters,
     parse_settings,
     run_notebook,
 )
 from fr_lib.release import verify
-from fr_lib.runs import RunDir
-from fr_lib.runs.rundir import ARTEFACTS
+from fr_lib.runs import STEPS, RunDir
+from fr_lib.runs.chapters import ARTEFACTS
 
 # Jupyter's own packages warn of each other's future; nothing of ours may.
 pytestmark = pytest.mark.filterwarnings("ignore:::(nbformat|papermill|nbclient|jupyter_).*")
@@ -43,10 +44,10 @@ def test_the_declared_parameters_are_the_notebooks_defaults():
 
 
 def test_settings_take_the_type_of_the_default():
-    assert parse_settings(["epochs=3", "recipe_name=adr0319", "device=7"]) == {
+    assert parse_settings(["epochs=3", "recipe_name=adr0319", "measure=True"]) == {
         "epochs": 3,
         "recipe_name": "adr0319",
-        "device": "7",
+        "measure": True,
     }
 
 
@@ -55,7 +56,8 @@ def test_no_settings_are_fine():
 
 
 def test_a_value_may_hold_an_equals_sign_or_be_empty():
-    assert parse_settings(["reference=a=b"]) == {"reference": "a=b"}
+    with pytest.raises(InputError, match="--set reference: 'a=b'; "):
+        parse_settings(["reference=a=b"])
     assert parse_settings(["reference="]) == {"reference": ""}
 
 
@@ -66,11 +68,11 @@ def test_a_value_may_hold_an_equals_sign_or_be_empty():
         ("epoch=3", "did you mean 'epochs'"),
         ("=3", "is no parameter"),
         ("epochs", "'epochs'; allowed: key=value"),
-        ("epochs=", "--set epochs: ''; allowed: int"),
-        ("epochs=many", "--set epochs: 'many'; allowed: int; like 0"),
-        ("epochs=1.5", "allowed: int"),
-        ("epochs=True", "allowed: int"),
-        ("epochs=__import__('os')", "allowed: int"),
+        ("epochs=", "--set epochs: ''; allowed: a whole number from 1 to 10,000"),
+        ("epochs=many", "--set epochs: 'many'; allowed: a whole number"),
+        ("epochs=1.5", "allowed: a whole number"),
+        ("epochs=True", "allowed: a whole number"),
+        ("epochs=__import__('os')", "allowed: a whole number"),
         ("corpus=x", "'corpus' is set by the run; .*use --corpus"),
         ("run_dir=x", "use --run-dir"),
         ("stop_on_fail=True", "always carries the verdict on"),
@@ -114,18 +116,20 @@ def refused(name: str, run: RunDir, **settings) -> NotebookFailed:
 
 def assert_nothing_later_is_left(name: str, run: RunDir) -> None:
     assert {n for n, writer in ARTEFACTS.items() if writer > name and (run / n).exists()} == set()
-    assert copies(run) == {f"{n}.ipynb" for n in NOTEBOOKS if n < name} | {f"{name}.failed.ipynb"}
+    assert copies(run) == {f"{n}.ipynb" for n in STEPS if n < name} | {f"{name}.failed.ipynb"}
     assert not list((run / "model").glob("*"))
     assert not (run / "book").exists()
 
 
-def test_01_refuses_a_corpus_that_is_not_there(smoke, tmp_path):
+def test_01_leaves_an_earlier_run_alone_until_it_has_checked_its_corpus(smoke, tmp_path):
     run = copy_of(smoke, tmp_path)
-    failure = refused("01_corpus_audit", run, corpus=str(tmp_path / "nowhere.jsonl"))
+    before = tree(run.path)
+    (tmp_path / "odd.jsonl").write_text('{"src": 1}\n')
+    failure = refused("01_corpus_audit", run, corpus=str(tmp_path / "odd.jsonl"))
     assert failure.exit_code == 2
-    assert "nowhere.jsonl" in str(failure)
-    assert_nothing_later_is_left("01_corpus_audit", run)
-    assert not (run / "audit.json").exists()
+    assert "odd.jsonl" in str(failure)
+    (run / "notebooks" / "01_corpus_audit.failed.ipynb").unlink()
+    assert tree(run.path) == before
 
 
 def test_02_refuses_to_start_without_the_audit(smoke, tmp_path):
@@ -226,19 +230,52 @@ def children(kind: type) -> list[type]:
 OURS = [FrError, *(kind for kind in children(FrError) if kind.__module__ == "fr_lib.errors")]
 
 
-@pytest.mark.parametrize("kind", OURS)
-def test_a_run_ends_with_the_exit_code_of_the_error(written, kind):
-    name = kind.__name__
-    run = written(f"from fr_lib.errors import {name}", f"raise {name}('x: y; allowed: z; do')")
+def told(name: str, message: str) -> NotebookFailed:
+    """Return what the runner makes of an error of this class in a kernel, as papermill tells it."""
+    error = PapermillExecutionError(3, 4, "raise", name, message, [])
+    return runner._explained(error, "01_corpus_audit", Path("copy.ipynb"))
+
+
+def test_a_run_ends_with_the_exit_code_of_the_error(written):
+    run = written(
+        "from fr_lib.errors import InputError", "raise InputError('x: y; allowed: z; do')"
+    )
     failure = refused("01_corpus_audit", run)
+    assert (failure.exit_code, str(failure)) == (2, "01_corpus_audit: x: y; allowed: z; do")
+
+
+@pytest.mark.parametrize("kind", OURS)
+def test_each_error_of_ours_has_the_exit_code_of_its_class(kind):
+    failure = told(kind.__name__, "x: y; allowed: z; do")
     assert failure.exit_code == kind.exit_code
     assert "x: y; allowed: z; do" in str(failure)
 
 
 @pytest.mark.parametrize("name", ["say", "exit_code", "OSError"])
-def test_an_error_that_is_not_ours_ends_with_1(written, name):
-    run = written(f"raise type('{name}', (Exception,), {{}})('x')")
-    assert refused("01_corpus_audit", run).exit_code == 1
+def test_an_error_that_is_not_ours_ends_with_1(name):
+    assert told(name, "x").exit_code == 1
+
+
+def test_what_the_system_refuses_a_notebook_ends_with_2(written):
+    run = written("open('/proc/none', 'w')")
+    failure = refused("01_corpus_audit", run)
+    assert failure.exit_code == 2
+    assert str(failure).startswith("01_corpus_audit: [Errno ")
+    assert "/proc/none" in str(failure)
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        OSError(36, "File name too long", "a" * 300),
+        NotADirectoryError(20, "Not a directory", "x.ipynb/x"),
+        OSError("10 requested and 4 written"),
+    ],
+)
+def test_each_refusal_of_the_system_ends_with_2(refusal):
+    failure = told(type(refusal).__name__, str(refusal))
+    assert failure.exit_code == 2
+    assert str(failure).startswith(f"01_corpus_audit: {refusal}; allowed: paths that can be")
 
 
 @pytest.mark.parametrize("tags", [[], ["parameters", "parameters"]])
@@ -285,12 +322,12 @@ def test_a_finished_run_leaves_no_scratch_files(smoke, hopeless):
     for done, chapters in ((smoke, ()), (hopeless, EVIDENCE)):
         names = {file.name for file in done.path.rglob("*") if "_build" not in file.parts}
         assert not {n for n in names if "progress" in n or "failed" in n or n.startswith(".")}
-        executed = {f"{name}.ipynb" for name in (*NOTEBOOKS, *chapters)}
+        executed = {f"{name}.ipynb" for name in (*STEPS, *chapters)}
         assert copies(RunDir(done.path)) == executed
 
 
 def test_progress_is_shown_for_each_step(hopeless):
-    for step in (*NOTEBOOKS, *EVIDENCE, "book"):
+    for step in (*STEPS, *EVIDENCE, "book"):
         assert f"{step}: 100%" in hopeless.err
 
 
@@ -342,8 +379,24 @@ def test_a_failed_run_leaves_model_alone(hopeless, shipped_before):
     assert tree(ROOT / "model") == shipped_before
 
 
-def test_the_verdict_of_a_run_is_its_exit_code(smoke, hopeless, nvenc):
+def test_both_shapes_and_every_suffix_run_to_their_book(smoke, hopeless, nvenc):
+    found = set()
     for done in (smoke, hopeless, nvenc):
+        assert done.page().is_file(), done.err
+        facts = done.json("audit.json")["identity"]
+        assert facts["n_rows_read"] == facts["n_rows_kept"] > 0
+        found.add((facts["shape"], facts["name"].partition(".")[2]))
+    assert found == {("frame", "jsonl"), ("frame", "jsonl.gz"), ("encode", "parquet")}
+
+
+def test_a_per_encode_corpus_says_why_its_teacher_is_not_checked(nvenc):
+    text = nvenc.page("notebooks/01_corpus_audit").read_text()
+    assert "No row could be checked here: the score of pooled features is not" in text
+    assert nvenc.json("audit.json")["teacher_check"]["n_rows"] is None
+
+
+def test_the_verdict_of_a_run_is_its_exit_code(smoke, hopeless):
+    for done in (smoke, hopeless):
         assert done.code == (0 if done.json("gate.json")["gate_passed"] else 1)
 
 
@@ -360,7 +413,7 @@ def test_a_missing_corpus_ends_a_run_before_it_starts(tmp_path):
 def test_a_notebook_that_stops_ends_a_run_with_one_line(tmp_path):
     """Here the second one does, for want of sources; what the first one wrote stays."""
     table = hopeless_table()
-    write_table(table[table["src"] == "meadow"], tmp_path / "one.jsonl")
+    write_table(table[table["src"] == HOSTILE_NAMES[0]], tmp_path / "one.jsonl")
     ended = python(
         *("fr_lib", "run", "--no-book", "--set", "epochs=1"),
         *("--corpus", tmp_path / "one.jsonl", "--run-dir", tmp_path / "run"),

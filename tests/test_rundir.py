@@ -10,10 +10,11 @@ import pytest
 from chain import ROOT
 
 from fr_lib.corpus import Corpus, audit_corpus, load_corpus, synthetic_table, write_table
-from fr_lib.errors import ArtefactError
+from fr_lib.errors import ArtefactError, InputError
 from fr_lib.files import read_json, write_json
 from fr_lib.runs import RunDir, plain, project_path
-from fr_lib.runs.rundir import ARTEFACTS
+from fr_lib.runs.chapters import ARTEFACTS
+from fr_lib.runs.rundir import MARK, OWNER, UNFINISHED
 
 JSON_FILES = ["loso.json", "gate.json", "export.json"]
 
@@ -140,23 +141,115 @@ def test_a_table_comes_back_as_it_was_written(run):
 
 
 def leave_everything(run: RunDir) -> None:
-    for name in ARTEFACTS:
+    for name in (*ARTEFACTS, "model/fr_regressor_v3.onnx"):
+        (run / name).parent.mkdir(exist_ok=True)
         (run / name).touch()
-    (run / "model").mkdir()
-    (run / "model" / "fr_regressor_v3.onnx").touch()
 
 
 def left(run: RunDir) -> set[str]:
-    return {file.name for file in run.path.rglob("*") if file.is_file()}
+    return {file.name for file in run.path.rglob("*") if file.is_file()} - {MARK}
 
 
-def test_a_new_corpus_removes_what_an_earlier_one_left(tmp_path, corpus):
-    run = RunDir(tmp_path / "one")
-    run.path.mkdir()
+def test_a_new_corpus_removes_what_an_earlier_one_left(run, corpus):
     leave_everything(run)
-    (run / "note.txt").touch()
+    for name in ("note.txt", "book/index.md", "notebooks/02_loso.ipynb"):
+        (run / name).parent.mkdir(exist_ok=True)
+        (run / name).touch()
+    (run / "notebooks" / f"01_corpus_audit{UNFINISHED}").touch()
+    RunDir(run.path).begin(corpus)
+    assert left(run) == {"corpus.parquet", "note.txt", f"01_corpus_audit{UNFINISHED}"}
+
+
+@pytest.mark.parametrize(
+    "name", [*ARTEFACTS, "model/x.onnx", "book/index.md", "notebooks/02_loso.ipynb"]
+)
+def test_a_folder_that_no_run_has_made_loses_nothing(tmp_path, corpus, name):
+    file = tmp_path / "mine" / name
+    file.parent.mkdir(parents=True)
+    file.write_text("my own")
+    with pytest.raises(InputError, match=r"mine: it holds .* was not made by a run"):
+        RunDir(tmp_path / "mine").begin(corpus)
+    assert [f for f in (tmp_path / "mine").rglob("*") if f.is_file()] == [file]
+
+
+def test_a_notebook_alone_may_keep_its_copy_in_its_new_folder(tmp_path, corpus):
+    """As papermill does, before the first cell runs."""
+    for place in ("01_corpus_audit.ipynb", "notebooks/01_corpus_audit.ipynb"):
+        file = tmp_path / place.replace("/", "_") / place
+        file.parent.mkdir(parents=True)
+        file.touch()
+        run = RunDir(tmp_path / place.replace("/", "_"))
+        run.begin(corpus)
+        assert (run / MARK).is_file()
+
+
+def test_a_link_is_removed_and_not_what_it_points_to(run, corpus, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "precious").touch()
+    for name in ("model", "book"):
+        (run / name).symlink_to(tmp_path / "elsewhere")
     run.begin(corpus)
-    assert left(run) == {"corpus.parquet", "note.txt"}
+    assert not (run / "model").is_symlink()
+    assert not (run / "book").is_symlink()
+    assert (tmp_path / "elsewhere" / "precious").is_file()
+
+
+# --- whose it is
+
+
+def test_a_whole_run_keeps_others_out_and_leaves_a_mark_and_no_lock(tmp_path, corpus):
+    run = RunDir(tmp_path / "one")
+    with run.sole():
+        with (
+            pytest.raises(InputError, match="one: another process writes here"),
+            RunDir(run.path).sole(),
+        ):
+            pass
+        kernel = RunDir(run.path)
+        kernel.begin(corpus)
+        kernel.write("audit.json", audit_corpus(corpus))
+        assert run.read("audit.json") == kernel.read("audit.json")
+    assert left(run) == {"corpus.parquet", "audit.json"}
+    with RunDir(run.path).sole():
+        pass
+
+
+def test_a_notebook_alone_stays_out_while_a_whole_run_is_at_work(run, corpus, monkeypatch):
+    with RunDir(run.path).sole():
+        monkeypatch.delenv(OWNER)
+        with pytest.raises(InputError, match="another process writes here"):
+            RunDir(run.path).begin(corpus)
+        monkeypatch.setenv(OWNER, "its parent was killed")
+        with pytest.raises(InputError, match="another process writes here"):
+            RunDir(run.path).write_table("oof.parquet", corpus.table)
+        monkeypatch.setenv(OWNER, "")
+    assert left(run) == {"corpus.parquet", "audit.json"}
+
+
+def test_what_was_begun_before_another_run_neither_reads_nor_writes(run, corpus):
+    before = RunDir(run.path)
+    before.read("audit.json")
+    with RunDir(run.path).sole():
+        pass
+    for work in (
+        lambda: before.read("audit.json"),
+        lambda: before.write("loso.json", {}),
+        lambda: before.write_table("oof.parquet", corpus.table),
+    ):
+        with pytest.raises(ArtefactError, match="another run has begun here meanwhile"):
+            work()
+    assert left(run) == {"corpus.parquet", "audit.json"}
+
+
+def test_a_folder_with_anything_in_it_is_no_place_for_a_whole_run(tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "note.txt").touch()
+    with (
+        pytest.raises(InputError, match=r"it holds note\.txt and was not made by a run"),
+        RunDir(tmp_path / "mine").sole(),
+    ):
+        pass
+    assert [f.name for f in (tmp_path / "mine").iterdir()] == ["note.txt"]
 
 
 @pytest.mark.parametrize(

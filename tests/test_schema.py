@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fr_lib import schema
+from fr_lib.corpus import V061
 from fr_lib.errors import FrError, InputError, say
 from fr_lib.schema import (
     ADAPTERS,
@@ -79,7 +80,7 @@ def test_v2_stays_authoritative_and_v3_is_parallel():
     assert schema.ENCODER_VOCAB_VERSION == 2
     assert schema.ENCODER_VOCAB_V3_VERSION == 3
     assert max(VERSIONS) == schema.NEWEST_VOCAB_VERSION
-    assert (schema.MODEL_ID, schema.TEACHER) == ("fr_regressor_v3", "vmaf_v0.6.1")
+    assert (schema.MODEL_ID, V061.name) == ("fr_regressor_v3", "vmaf_v0.6.1")
 
 
 def test_a_version_only_appends_to_the_one_before_it():

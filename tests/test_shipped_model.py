@@ -17,8 +17,8 @@ import pandas as pd
 import pytest
 
 from fr_lib.corpus import vmaf_from_features
+from fr_lib.files import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 MODEL = ROOT / "model" / "tiny" / "fr_regressor_v3.onnx"
 CORPUS = ROOT / "data" / "corpus.jsonl.gz"
 MAX_BYTES = 200_000

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import pandas as pd
 import pytest
 
 from fr_lib.__main__ import main
-from fr_lib.corpus import KINDS, STRESS_SET, read_stress, vmaf_from_features, write_table
+from fr_lib.corpus import KINDS, STRESS_SET, V061, read_stress, vmaf_from_features, write_table
 from fr_lib.corpus.stress_set import COLUMNS
 from fr_lib.encode import cell as encode
 from fr_lib.encode import (
@@ -36,7 +37,7 @@ from fr_lib.encode.stress import (
 )
 from fr_lib.errors import EncodeError, InputError
 from fr_lib.files import sha256_of
-from fr_lib.schema import CANONICAL_6, TEACHER
+from fr_lib.schema import CANONICAL_6
 
 FFMPEG = default_ffmpeg()
 FEATURES = list(CANONICAL_6)
@@ -146,7 +147,7 @@ def test_a_made_set_is_read_back_whole(made):
     assert again.groupby("cell")["frame_index"].apply(list).tolist() == [[*range(FRAMES)]] * 7
     assert set(zip(again["width"], again["height"], strict=True)) == {(176, 144)}
     assert dict(zip(again["src"], again["fps"], strict=True)) == {"card": 25, "still card": 50}
-    assert set(again["teacher"]) == {TEACHER}
+    assert set(again["teacher"]) == {V061.name}
     assert set(again["content"]) == {"generated"}
     assert again["src_sha256"].isna().all()
     assert (again.loc[again["src"] == "card", "src_graph"] == CARD.graph).all()
@@ -218,7 +219,9 @@ def test_lost_frames_are_refused(tmp_path):
 
 
 def test_rows_of_another_teacher_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(encode, "TEACHER", "vmaf_4k_v0.6.1")
+    monkeypatch.setattr(
+        encode, "SCORED_BY", dataclasses.replace(V061, model_file="vmaf_4k_v0.6.1.json")
+    )
     reference = tmp_path / "reference.y4m"
     lavfi = Source("card", CARD.graph + ",trim=end_frame=6", "", ("-f", "lavfi"))
     decode_y4m(FFMPEG, lavfi, reference, "yuv420p")
@@ -317,6 +320,8 @@ def test_bad_arguments_end_with_two_and_a_sentence(arguments, message, tmp_path,
         (lambda t: t.assign(motion2=np.inf), "motion2 is not finite"),
         (lambda t: t.assign(fps="25"), "fps is not a number"),
         (lambda t: t.assign(kind="magic"), "unknown kind magic"),
+        (lambda t: t.assign(cell=[["a"]] * len(t)), "cell is not text"),
+        (lambda t: t.assign(recipe=7), "recipe is not text"),
         (lambda t: t.assign(content="film"), "unknown content film"),
         (lambda t: t.assign(frame_index=0), "a frame of a cell twice"),
         (lambda t: t.assign(vmaf=101.0, kind="magic"), r"vmaf outside 0\.\.100; unknown kind"),
@@ -377,7 +382,7 @@ def test_the_shipped_set_goes_where_models_break(shipped):
 def test_the_shipped_rows_agree_with_the_formula(shipped):
     formula = vmaf_from_features(shipped[FEATURES].to_numpy())
     assert np.abs(formula - shipped["vmaf"]).max() < 1e-2
-    assert set(shipped["teacher"]) == {TEACHER}
+    assert set(shipped["teacher"]) == {V061.name}
 
 
 def test_only_clips_have_a_hash(shipped):

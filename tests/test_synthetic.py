@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fr_lib.corpus import load_corpus, synthetic_table, vmaf_from_features, write_table
+from fr_lib.corpus import V061, load_corpus, synthetic_table, vmaf_from_features, write_table
 from fr_lib.corpus.synthetic import MAX_SOURCES, source_names
 from fr_lib.errors import InputError
-from fr_lib.schema import ADAPTERS, CANONICAL_6, NEWEST_VOCAB, TEACHER
+from fr_lib.schema import ADAPTERS, CANONICAL_6, NEWEST_VOCAB
 
 DATA = Path(__file__).parent / "data"
 
@@ -72,7 +72,7 @@ def test_rows_are_in_the_per_frame_form_and_labelled():
     ]  # fmt: skip
     assert table["src"].str.startswith("synthetic_").all()
     assert table["synthetic"].all()
-    assert set(table["teacher"]) == {TEACHER}
+    assert set(table["teacher"]) == {V061.name}
     assert set(table["preset"]) == {"medium"}
     assert table["frame_index"].tolist() == [0, 1, 2] * 2
 

@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from fr_lib.arms import ARMS
 from fr_lib.corpus import Corpus, load_corpus, synthetic_table, write_table
 from fr_lib.errors import InputError
-from fr_lib.evaluate import ARMS, input_table, run_transfer
+from fr_lib.evaluate import input_table, run_transfer
 from fr_lib.evaluate.loso import bootstrap_interval, metrics
 from fr_lib.evaluate.transfer import (
     EVERY_CODEC,
@@ -183,7 +184,7 @@ def alone(corpus: Corpus, arm: str, recipe: Recipe, source: str, left_out: str |
     """Train one network by itself and return its scores of a held-out source."""
     table, sources = input_table(corpus), corpus.groups()
     rows = (sources != source) & (corpus.table["encoder"] != left_out).to_numpy()
-    job = Job(rows, ARMS[arm], 0)
+    job = Job(rows, ARMS[arm].columns, 0)
     [model] = train_many(table, corpus.target(), [job], recipe, "cpu")
     held = sources == source
     return corpus.table[held].assign(predicted=model.predict(table[held]))

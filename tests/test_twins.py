@@ -1,7 +1,6 @@
 """One source under two names: each sign alone, both sides of its limit, and the groups."""
 
 import dataclasses
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -16,8 +15,9 @@ from fr_lib.corpus.twins import (
     source_stem,
     title_groups,
 )
+from fr_lib.files import ROOT
 
-SHIPPED = Path(__file__).parent.parent / "data" / "corpus.jsonl.gz"
+SHIPPED = ROOT / "data" / "corpus.jsonl.gz"
 
 
 def with_copy(table, share):

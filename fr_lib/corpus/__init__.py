@@ -11,12 +11,21 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "domain": ["domain_of", "outside_domain"],
-        "audit": ["TEACHER_TOLERANCE", "audit_corpus", "find_provenance"],
+        "audit": ["MIN_FAMILIES", "TEACHER_TOLERANCE", "audit_corpus", "find_provenance"],
         "load": ["Corpus", "load_corpus"],
         "rows": ["SUFFIXES", "read_table", "write_table"],
         "logs": ["Log", "MOST", "read_log"],
         "stress_set": ["KINDS", "STRESS_SET", "read_stress"],
         "synthetic": ["synthetic_table"],
-        "teachers": ["MODEL_FILE", "MODEL_PACKAGE", "svr_parameters", "vmaf_from_features"],
+        "teachers": [
+            "MODEL_FOLDER",
+            "MODEL_PACKAGE",
+            "V061",
+            "Teacher",
+            "formula_applies",
+            "svr_parameters",
+            "teacher_of",
+            "vmaf_from_features",
+        ],
     },
 )

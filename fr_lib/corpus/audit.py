@@ -15,11 +15,11 @@ import pandas as pd
 
 from fr_lib import schema
 from fr_lib.corpus.load import Corpus
-from fr_lib.corpus.teachers import vmaf_from_features
+from fr_lib.corpus.teachers import MEASURED, NOT_APPLICABLE
 from fr_lib.corpus.twins import duplicate_sources, merged, title_groups
 from fr_lib.errors import counted
 from fr_lib.files import read_json, sha256_of
-from fr_lib.schema import ADAPTERS, CANONICAL_6, NEWEST_VOCAB, TEACHER
+from fr_lib.schema import ADAPTERS, NEWEST_VOCAB, codec_families
 
 # libvmaf's log has six decimals, which costs 2e-4 at most; fifty times that is another score.
 TEACHER_TOLERANCE = 1e-2
@@ -56,13 +56,13 @@ def audit_corpus(corpus: Corpus) -> dict[str, Any]:
     pairs = duplicate_sources(corpus)
     titles = title_groups(corpus.sources())
     groups = merged(corpus.sources(), pairs, titles)
-    families = codec_families(corpus)
+    families = codec_families(corpus.encoders())
     return {
         "identity": _identity(corpus),
         "sources": _source_rows(corpus, groups),
         "cells": _cell_rows(corpus),
         "rows_per_slot": slots,
-        "trained_slots": [name for name, count in slots.items() if count],
+        "trained_slots": corpus.encoders(),
         "empty_slots": [name for name, count in slots.items() if not count],
         "families": families,
         "lift_measurable": len(families) >= MIN_FAMILIES,
@@ -87,12 +87,9 @@ def find_provenance(corpus_file: str | Path) -> dict[str, Any] | None:
     if not beside.is_file():
         return None
     made = read_json(beside, made_by="the corpus maker")
-    return made if made["corpus"]["sha256"] == sha256_of(corpus_file) else None
-
-
-def codec_families(corpus: Corpus) -> list[str]:
-    """Return the coding standards with rows (of h264, hevc, av1, vvc), sorted."""
-    return sorted({ADAPTERS[name].standard for name in corpus.table["encoder"].unique()})
+    about = made.get("corpus") if isinstance(made, dict) else None
+    same = isinstance(about, dict) and about.get("sha256") == sha256_of(corpus_file)
+    return made if same else None
 
 
 def _identity(corpus: Corpus) -> dict[str, Any]:
@@ -203,10 +200,10 @@ def coverage_statement(corpus: Corpus) -> str:
     named as such before all else.
     """
     counts = corpus.rows_per_slot()
-    trained = [name for name in NEWEST_VOCAB if counts[name]]
+    trained = corpus.encoders()
     empty = [name for name in NEWEST_VOCAB if not counts[name]]
     parts = []
-    if "synthetic" in corpus.table and corpus.table["synthetic"].eq(True).any():
+    if corpus.synthetic:
         parts.append("**Synthetic rows.** Rows of this corpus are made up: no encoder made them.")
     if all(name.endswith("_nvenc") for name in trained):
         parts.append(
@@ -226,7 +223,7 @@ def coverage_statement(corpus: Corpus) -> str:
             which = "All" if len(hardware) == len(empty) else f"{len(hardware)} of them"
             parts.append(f"{which} are hardware encoders: {_slots(hardware)}.")
         parts.append(_untrained_sentence())
-    parts.append(_lift_sentence(codec_families(corpus)))
+    parts.append(_lift_sentence(codec_families(trained)))
     return "\n\n".join(parts)
 
 
@@ -244,24 +241,25 @@ def teacher_check(corpus: Corpus) -> dict[str, Any]:
         cells : list of {src, encoder, preset, quality, n_rows, max_abs_difference} that hold rows
         which differ by more than `tolerance`, the largest difference first.
     """
+    teacher = corpus.taught_by
     result: dict[str, Any] = {
-        "status": "measured",
+        "status": MEASURED,
         "reason": None,
-        "teacher": TEACHER,
+        "teacher": teacher.name,
         "tolerance": TEACHER_TOLERANCE,
         "n_rows": None,
         "n_disagree": None,
         "max_abs_difference": None,
         "cells": [],
     }
-    if corpus.teacher not in (None, TEACHER):
-        why = f"{corpus.teacher} is no formula of the six features"
-        return result | {"status": "not applicable", "reason": why}
+    if teacher.formula is None:
+        why = f"{teacher.name} is no formula of the six features"
+        return result | {"status": NOT_APPLICABLE, "reason": why}
     if corpus.shape != "frame":
         why = "the score of pooled features is not the pooled score: the formula holds per frame"
-        return result | {"status": "not applicable", "reason": why}
+        return result | {"status": NOT_APPLICABLE, "reason": why}
     table = corpus.table
-    expected = vmaf_from_features(table[list(CANONICAL_6)].to_numpy())
+    expected = teacher.formula(table[list(teacher.features)].to_numpy())
     difference = np.abs(expected - table["vmaf"].to_numpy())
     wrong = difference > TEACHER_TOLERANCE
     cells = (

@@ -10,10 +10,14 @@ import numpy as np
 import pandas as pd
 
 from fr_lib import schema
-from fr_lib.corpus.rows import _format_of, _not_parquet, read_table
+from fr_lib.corpus.columns import MOST_FAULTS, either, names, numbers, optional, presets, rows_of
+from fr_lib.corpus.logs import MOST
+from fr_lib.corpus.rows import read_table
+from fr_lib.corpus.strict import shown
+from fr_lib.corpus.teachers import TEACHERS, V061, Teacher, teacher_of
 from fr_lib.errors import CorpusError, InputError, counted, say
 from fr_lib.files import sha256_of
-from fr_lib.schema import CANONICAL_6, NEWEST_VOCAB, TEACHER, VMAF_RANGE, BlockNorm
+from fr_lib.schema import CANONICAL_6, NEWEST_VOCAB, BlockNorm
 
 SCHEMA_VERSION = 3
 _MEANS = tuple(f"{name}_mean" for name in CANONICAL_6)
@@ -21,20 +25,22 @@ _QUALITY = ("cq", "crf")
 _TARGET = ("vmaf", "vmaf_score")
 _STAMP = ("teacher", "vmaf_model")
 _KEY = ["src", "encoder", "preset", "quality", "frame_index"]
-_OPTIONAL = (
-    "enc_bytes",
-    "enc_time_ms",
-    "src_sha256",
-    "ffmpeg_version",
-    "libvmaf_version",
-    "synthetic",
-)
+_OPTIONAL = {
+    "enc_bytes": "numbers",
+    "enc_time_ms": "numbers",
+    "src_sha256": "text",
+    "ffmpeg_version": "text",
+    "libvmaf_version": "text",
+    "synthetic": "true or false",
+}
 _WANTED = frozenset(
     {"src", "encoder", "preset", "frame_index", "schema_version", "exit_status"}.union(
         _QUALITY, _TARGET, _STAMP, CANONICAL_6, _MEANS, _OPTIONAL
     )
 )
 _NO_FRAME = -1
+# Beyond this a float64, which null needs, no longer tells one whole number from the next.
+_MOST_FRAME = 2**53
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,6 +113,20 @@ class Corpus:
         counts = self.table["encoder"].value_counts()
         return {name: int(counts.get(name, 0)) for name in NEWEST_VOCAB}
 
+    def encoders(self) -> list[str]:
+        """Return the encoders with rows, vocabulary order."""
+        return [name for name, rows in self.rows_per_slot().items() if rows]
+
+    @property
+    def taught_by(self) -> Teacher:
+        """The teacher whose scores the rows hold."""
+        return teacher_of(self.teacher)
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether any row says that it is made up."""
+        return bool(made_up(self.table).any())
+
     def coverage(self) -> pd.DataFrame:
         """Return row counts: one row per source (sorted), one column per slot, int64."""
         counts = pd.crosstab(self.table["src"], self.table["encoder"])
@@ -138,7 +158,7 @@ def load_corpus(path: str | Path) -> Corpus:
         if no row is left.
     """
     path = Path(path)
-    raw = _read_wanted(path)
+    raw = read_table(path, _WANTED)
     if not len(raw):
         _refuse(path, [say("rows", "none in the file", "at least one row", "check its maker")])
     faults: list[str] = []
@@ -147,25 +167,25 @@ def load_corpus(path: str | Path) -> Corpus:
     _check_columns(raw, shape, faults)
     _check_schema_version(raw, shape, faults)
     table = pd.DataFrame(
-        {"src": _names(raw, "src", faults), "encoder": _names(raw, "encoder", faults)}
+        {"src": names(raw, "src", faults), "encoder": names(raw, "encoder", faults)}
     )
     _check_encoders(table, faults)
-    table["preset"] = _presets(raw, table["encoder"], faults, notes)
-    table["quality"] = _one_of(raw, _QUALITY, faults)
-    table["frame_index"] = _number(raw, "frame_index", faults) if shape == "frame" else 0.0
-    table["vmaf"] = _one_of(raw, _TARGET, faults)
+    table["preset"] = presets(raw, table["encoder"], faults, notes)
+    table["quality"] = either(raw, _QUALITY, faults)
+    table["frame_index"] = numbers(raw, "frame_index", faults) if shape == "frame" else 0.0
+    table["vmaf"] = either(raw, _TARGET, faults)
     for name, column in zip(CANONICAL_6, CANONICAL_6 if shape == "frame" else _MEANS, strict=True):
-        table[name] = _number(raw, column, faults)
+        table[name] = numbers(raw, column, faults)
     teacher = _teacher(raw, table, faults, notes)
-    table["exit_status"] = _number(raw, "exit_status", faults).fillna(0.0)
+    table["exit_status"] = numbers(raw, "exit_status", faults).fillna(0.0)
+    for name, kind in _OPTIONAL.items():
+        if name in raw:
+            table[name] = optional(raw, name, kind, faults)
     if faults:
         _refuse(path, faults)
-    for name in _OPTIONAL:
-        if name in raw:
-            table[name] = raw[name]
     n_rows_read = len(raw)
     del raw
-    table, dropped = _drop_faulty_rows(table)
+    table, dropped = _drop_faulty_rows(table, teacher_of(teacher))
     if table.empty:
         _refuse(path, [_none_left(dropped)])
     _note_synthetic(table, notes)
@@ -182,6 +202,7 @@ def load_corpus(path: str | Path) -> Corpus:
 
 
 def _refuse(path: Path, faults: list[str]) -> None:
+    more = len(faults) - MOST_FAULTS
     raise CorpusError(
         say(
             str(path),
@@ -189,28 +210,9 @@ def _refuse(path: Path, faults: list[str]) -> None:
             "a per-frame or a per-encode (schema v3) corpus",
             "mend all of these:",
         )
-        + "".join(f"\n- {fault}" for fault in faults)
+        + "".join(f"\n- {fault}" for fault in faults[:MOST_FAULTS])
+        + (f"\n- and {more:,} more" if more > 0 else "")
     )
-
-
-def _read_wanted(path: Path) -> pd.DataFrame:
-    """Read the columns that are used; Parquet files of millions of rows may have many more."""
-    if path.is_file() and _format_of(path) == ".parquet":
-        import pyarrow.parquet as pq
-
-        try:
-            names = pq.read_schema(path).names
-            return pd.read_parquet(path, columns=[n for n in names if n in _WANTED])
-        except (OSError, ValueError) as broken:
-            raise _not_parquet(path, broken) from None
-    return read_table(path)
-
-
-def _rows(mask: pd.Series) -> str:
-    """Say how many rows `mask` marks, and the numbers of the first five, counted from 1."""
-    numbers = np.flatnonzero(mask.to_numpy()) + 1
-    first = ", ".join(map(str, numbers[:5]))
-    return f"{counted(len(numbers), 'row')} (row {first})"
 
 
 def _any_given(raw: pd.DataFrame, names: tuple[str, ...]) -> pd.Series:
@@ -224,7 +226,7 @@ def _shape_of(raw: pd.DataFrame, faults: list[str]) -> str:
         faults.append(
             say(
                 "row shape",
-                f"per frame on {_rows(per_frame)}, per encode on {_rows(per_encode)}",
+                f"per frame on {rows_of(per_frame)}, per encode on {rows_of(per_encode)}",
                 "one shape per file",
                 "split the file",
             )
@@ -253,114 +255,27 @@ def _check_columns(raw: pd.DataFrame, shape: str, faults: list[str]) -> None:
 def _check_schema_version(raw: pd.DataFrame, shape: str, faults: list[str]) -> None:
     if shape == "frame" or "schema_version" not in raw:
         return
-    version = _number(raw, "schema_version", faults)
+    version = numbers(raw, "schema_version", faults)
     wrong = version != SCHEMA_VERSION
     if wrong.any():
-        found = ", ".join(sorted({f"{v:g}" for v in version[wrong].unique()}))
+        found = ", ".join(sorted({f"{v:g}" for v in version[wrong].unique()})[:5])
         faults.append(
             say(
                 "schema_version",
-                f"{found} on {_rows(wrong)}",
+                f"{found} on {rows_of(wrong)}",
                 str(SCHEMA_VERSION),
                 "convert the rows to schema v3",
             )
         )
 
 
-def _names(raw: pd.DataFrame, name: str, faults: list[str]) -> pd.Series:
-    """Return a text column without gaps; a missing column, already reported, comes back empty."""
-    if name not in raw:
-        return pd.Series("", index=raw.index, dtype="str")
-    column = raw[name]
-    if isinstance(column.dtype, pd.CategoricalDtype):
-        column = column.astype(object)
-    empty = column.isna() | (column == "")
-    if empty.any():
-        faults.append(say(name, f"empty on {_rows(empty)}", "a name", "name it on every row"))
-    if column.dtype != "str":
-        text = column.map(lambda value: isinstance(value, str)).astype(bool) | empty
-        if not text.all():
-            faults.append(say(name, f"not text on {_rows(~text)}", "text", "quote the name"))
-        column = column.where(text & ~empty, "")
-    return column.fillna("").astype("str")
-
-
 def _check_encoders(table: pd.DataFrame, faults: list[str]) -> None:
-    for name in table["encoder"].unique():
-        if name and name not in NEWEST_VOCAB:
-            try:
-                schema.encoder_index(name)
-            except InputError as unknown:
-                faults.append(f"{unknown} [{_rows(table['encoder'] == name)}]")
-
-
-def _preset_name(value: Any) -> str:
-    """Return a preset as text; JSON and Parquet may hold the numeric ones of AV1 as 8 or 8.0."""
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    return str(value)
-
-
-def _presets(
-    raw: pd.DataFrame, encoder: pd.Series, faults: list[str], notes: list[str]
-) -> pd.Series:
-    given = raw.get("preset", pd.Series(None, index=raw.index, dtype=object))
-    if given.dtype != "str":
-        given = given.astype(object).map(_preset_name, na_action="ignore")
-    missing = given.isna() | (given == "")
-    known = encoder.isin(NEWEST_VOCAB)
-    default = encoder.map({e: a.default_preset for e, a in schema.ADAPTERS.items()})
-    for name, count in encoder[missing & known].value_counts(sort=False).items():
-        preset = schema.ADAPTERS[name].default_preset
-        notes.append(
-            f"{name}: {counted(count, 'row')} without a preset; its default {preset!r} was taken."
-        )
-    preset = given.where(~missing, default).fillna("").astype("str")
-    pairs = pd.DataFrame({"encoder": encoder, "preset": preset})[known].drop_duplicates()
-    for name, value in pairs.itertuples(index=False):
+    unknown = [n for n in table["encoder"].unique() if n and n not in NEWEST_VOCAB]
+    for name in unknown[:MOST_FAULTS]:
         try:
-            schema.ADAPTERS[name].preset_ordinal(value)
-        except InputError as unknown:
-            faults.append(f"{unknown} [{_rows((encoder == name) & (preset == value))}]")
-    return preset
-
-
-def _to_float(value: Any) -> float:
-    try:
-        return float(value)
-    except OverflowError:
-        return np.inf
-
-
-def _number(raw: pd.DataFrame, name: str, faults: list[str]) -> pd.Series:
-    """Return a column as float64, null as NaN; text is a fault, even where it spells a number."""
-    if name not in raw:
-        return pd.Series(np.nan, index=raw.index)
-    column = raw[name]
-    if pd.api.types.is_numeric_dtype(column.dtype) and column.dtype != "bool":
-        return pd.Series(column.to_numpy(dtype=np.float64, na_value=np.nan), index=raw.index)
-    column = column.astype(object).where(column.notna(), np.nan)
-    numeric = column.map(lambda v: isinstance(v, (int, float)) and not isinstance(v, bool))
-    numeric = numeric.astype(bool)
-    if not numeric.all():
-        faults.append(say(name, f"not a number on {_rows(~numeric)}", "numbers", "mend its maker"))
-    return column.where(numeric, np.nan).map(_to_float).astype(np.float64)
-
-
-def _one_of(raw: pd.DataFrame, names: tuple[str, str], faults: list[str]) -> pd.Series:
-    """Return the number that goes by either of two names, which must agree where both are given."""
-    first, second = (_number(raw, name, faults) for name in names)
-    differ = first.notna() & second.notna() & (first != second)
-    if differ.any():
-        faults.append(
-            say(
-                f"{names[0]} and {names[1]}",
-                f"differ on {_rows(differ)}",
-                "one of the two, or equal values",
-                "remove the wrong column",
-            )
-        )
-    return first.fillna(second)
+            schema.encoder_index(shown(name))
+        except InputError as fault:
+            faults.append(f"{fault} [{rows_of(table['encoder'] == name)}]")
 
 
 def _teacher(
@@ -371,40 +286,48 @@ def _teacher(
     stamps = [s.astype(object).where(s.isna(), s.astype(str)) for s in stamps]
     found = sorted({name for stamp in stamps for name in stamp.dropna().unique()})
     if not found:
-        notes.append(f"No row names its teacher; {TEACHER} is assumed.")
+        notes.append(f"No row names its teacher; {V061.name} is assumed.")
         return None
-    if found != [TEACHER]:
+    [first, *others] = found
+    if others or first not in TEACHERS:
         faults.append(_other_teachers(pd.concat(stamps, axis=1), found))
     stamp = stamps[0] if len(stamps) == 1 else stamps[0].fillna(stamps[1])
     unstamped = int(stamp.isna().sum())
     if unstamped:
-        notes.append(f"Teacher not named on {counted(unstamped, 'row')}; {TEACHER} is assumed.")
+        notes.append(f"Teacher not named on {counted(unstamped, 'row')}; {first} is assumed.")
     table["teacher"] = stamp.astype("str")
-    return TEACHER
+    return first
 
 
 def _other_teachers(stamps: pd.DataFrame, found: list[str]) -> str:
-    """Return the fault of a corpus of another teacher or of several, with the rows of each."""
-    listed = ", ".join(f"{name} on {_rows(stamps.eq(name).any(axis=1))}" for name in found)
+    """Return the fault of a corpus of an unknown teacher or of several, with the rows of each."""
+    listed = ", ".join(
+        f"{shown(name)} on {rows_of(stamps.eq(name).any(axis=1))}" for name in found[:5]
+    )
     mixed = "a mixture: " if len(found) > 1 else ""
-    return say("teacher", mixed + listed, f"{TEACHER} alone", "score the rows again with it")
+    return say(
+        "teacher", mixed + listed, f"{' or '.join(TEACHERS)} alone", "score the rows again with it"
+    )
 
 
 _DUPLICATE = "duplicate key (the first row is kept)"
 
 
-def _row_faults(table: pd.DataFrame) -> dict[str, pd.Series]:
+def _row_faults(table: pd.DataFrame, teacher: Teacher) -> dict[str, pd.Series]:
     """Return which rows break each rule, by the reason under which such a row leaves."""
-    frame, vmaf = table["frame_index"], table["vmaf"]
-    whole = np.isfinite(frame) & (frame >= 0) & (frame == np.floor(frame))
+    frame, vmaf, (low, high) = table["frame_index"], table["vmaf"], teacher.range
+    whole = (frame >= 0) & (frame < _MOST_FRAME) & (frame == np.floor(frame))
+    features = table[list(CANONICAL_6)]
+    finite = np.isfinite(features).all(axis=1)
     return {
         "exit_status is not 0": table["exit_status"] != 0,
         "quality is null": table["quality"].isna(),
         "quality outside the encoder's range": ~_quality_allowed(table),
-        "feature is not finite": ~np.isfinite(table[list(CANONICAL_6)]).all(axis=1),
+        "feature is not finite": ~finite,
+        f"feature beyond {MOST:g} in size": finite & (features.abs() > MOST).any(axis=1),
         "target is not finite": ~np.isfinite(vmaf),
-        "target outside 0..100": np.isfinite(vmaf) & ~vmaf.between(*VMAF_RANGE),
-        "frame_index is not a whole number from 0": ~whole,
+        f"target outside {low:g}..{high:g}": np.isfinite(vmaf) & ~vmaf.between(low, high),
+        "frame_index is not a whole number from 0 to 2^53": ~whole,
     }
 
 
@@ -414,7 +337,9 @@ def _quality_allowed(table: pd.DataFrame) -> pd.Series:
     return table["quality"].between(low, high) | table["quality"].isna()
 
 
-def _drop_faulty_rows(table: pd.DataFrame) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
+def _drop_faulty_rows(
+    table: pd.DataFrame, teacher: Teacher
+) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
     """Return the rows that are left, and what left under the first rule that it breaks."""
     dropped = []
     kept = pd.Series(True, index=table.index)
@@ -426,7 +351,7 @@ def _drop_faulty_rows(table: pd.DataFrame) -> tuple[pd.DataFrame, list[dict[str,
             examples = (where[:5] + 1).tolist()
             dropped.append({"reason": reason, "count": len(where), "examples": examples})
 
-    for reason, broken in _row_faults(table).items():
+    for reason, broken in _row_faults(table, teacher).items():
         drop(reason, broken & kept)
     # Last, so that a failed first attempt does not push out the good second one.
     again = table[kept].duplicated(_KEY).reindex(table.index, fill_value=False)
@@ -439,8 +364,14 @@ def _none_left(dropped: list[dict[str, Any]]) -> str:
     return say("rows", f"none left ({found})", "at least one good row", "mend the corpus's maker")
 
 
+def made_up(table: pd.DataFrame) -> pd.Series:
+    """Return which rows say that no encoder made them: (N,) bool."""
+    stamp = table.get("synthetic", pd.Series(False, index=table.index))
+    return stamp.eq(True).fillna(False).astype(bool)
+
+
 def _note_synthetic(table: pd.DataFrame, notes: list[str]) -> None:
-    count = int((table["synthetic"] == True).sum()) if "synthetic" in table else 0  # noqa: E712
+    count = int(made_up(table).sum())
     if count:
         notes.append(f"Synthetic, not the work of any real encoder: {counted(count, 'row')}.")
 

@@ -10,14 +10,17 @@ from typing import Any
 
 import numpy as np
 
+from fr_lib.corpus.strict import kind_of, parse_json, shown
 from fr_lib.errors import ArtefactError, InputError, say
-from fr_lib.schema import CANONICAL_6
+from fr_lib.files import not_a_file
+from fr_lib.schema import CANONICAL_6, FIXED_POINT
 
 # Beyond this no feature is real, and float32 would end in infinities inside the network.
 MOST = 1e4
 
 # A string, which stays what it is, or a number that libvmaf wrote as C prints it.
-_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|(-?)\b(?:(nan)|inf)\b')
+# One that does not end reaches to the end: each further quote would look for its own for ever.
+_TOKEN = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?|(-?)\b(?:(nan)|inf)\b', re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -55,25 +58,24 @@ def read_log(path: str | Path) -> Log:
     Raises
     ------
     ArtefactError
-        If the file is missing or not JSON.
+        If the file is missing, is no file or not JSON.
     InputError
         If it is not a libvmaf log, has no frames, or a frame lacks a feature that is a number; the
         message names both.
     """
     path = Path(path)
-    if not path.is_file():
-        raise ArtefactError(say(str(path), "missing", "a log", "run libvmaf with log_fmt=json"))
+    if fault := not_a_file(path):
+        raise ArtefactError(_no_log(path, "missing" if fault == "no such file" else fault))
     try:
-        log = _parse(path.read_text(encoding="utf-8-sig"))
-    except (ValueError, RecursionError) as broken:
-        raise ArtefactError(
-            say(str(path), f"not JSON ({broken})", "a log", "run libvmaf with log_fmt=json")
-        ) from None
+        data = path.read_bytes()
+        log = _parse(data.decode("utf-8-sig"))
+    except (OSError, ValueError) as broken:
+        kind = "JSON" if isinstance(broken, OSError) else kind_of(data[:4096])
+        why = f"broken JSON ({shown(broken)})" if kind == "JSON" else f"{kind}, not JSON"
+        raise ArtefactError(_no_log(path, why)) from None
     frames = log.get("frames") if isinstance(log, dict) else None
     if not isinstance(frames, list) or not frames:
-        raise InputError(
-            say(str(path), "no frames", "a JSON log of libvmaf", "run libvmaf with log_fmt=json")
-        )
+        raise InputError(_no_log(path, "no frames"))
     metrics = [f.get("metrics") if isinstance(f, dict) else None for f in frames]
     features = np.array(
         [
@@ -84,12 +86,16 @@ def read_log(path: str | Path) -> Log:
     return Log(str(path), features, _scores(metrics))
 
 
+def _no_log(path: Path, found: str) -> str:
+    return say(str(path), found, "a JSON log of libvmaf", "run libvmaf with log_fmt=json")
+
+
 def _parse(text: str) -> Any:
     """Parse JSON that may hold ``nan`` and ``inf``, as C prints them and libvmaf writes them."""
     try:
-        return json.loads(text)
-    except ValueError:
-        return json.loads(_TOKEN.sub(_as_python_reads_it, text))
+        return parse_json(text)
+    except json.JSONDecodeError:
+        return parse_json(_TOKEN.sub(_as_python_reads_it, text))
 
 
 def _as_python_reads_it(token: re.Match[str]) -> str:
@@ -118,17 +124,16 @@ def _number(metrics: Any, key: str) -> float | None:
 
 def _feature(metrics: Any, name: str, where: str) -> float:
     """Return one feature of one frame, under libvmaf's integer or float name."""
-    for key in (f"integer_{name}", name):
+    names = (f"{FIXED_POINT}{name}", name)
+    for key in names:
         if (value := _number(metrics, key)) is not None:
             return value
-    raw = [
-        metrics[k] for k in (f"integer_{name}", name) if isinstance(metrics, dict) and k in metrics
-    ]
+    raw = [metrics[key] for key in names if isinstance(metrics, dict) and key in metrics]
     raise InputError(
         say(
             where,
-            f"{name} is {str(raw[0])[:40]}" if raw else f"no {name}",
-            f"integer_{name} or {name} in each frame's metrics, a number up to {MOST:g}",
+            f"{name} is {shown(raw[0])}" if raw else f"no {name}",
+            f"{' or '.join(names)} in each frame's metrics, a number up to {MOST:g}",
             "run libvmaf with a vmaf_v0.6.1 model, which logs all six features",
         )
     )

@@ -65,7 +65,7 @@ def read_stress(path: str | Path = STRESS_SET) -> pd.DataFrame:
         If the file is missing, is not a table, has no rows, lacks a column, or a row is faulty; the
         message lists every fault.
     """
-    table = read_table(path)
+    table = read_table(path, COLUMNS)
     missing = [name for name in COLUMNS if name not in table]
     faults = [f"missing {', '.join(missing)}"] if missing else _row_faults(table)
     if faults or not len(table):
@@ -83,6 +83,9 @@ def read_stress(path: str | Path = STRESS_SET) -> pd.DataFrame:
 def _row_faults(table: pd.DataFrame) -> list[str]:
     """Return one phrase per kind of fault in the rows."""
     faults = []
+    for name in TEXT:
+        if not table[name].map(lambda value: isinstance(value, str)).all():
+            faults.append(f"{name} is not text")
     for name in NUMBERS:
         if not pd.api.types.is_numeric_dtype(table[name]):
             faults.append(f"{name} is not a number")
@@ -94,6 +97,6 @@ def _row_faults(table: pd.DataFrame) -> list[str]:
         unknown = sorted(set(table[name].astype(str)).difference(allowed))
         if unknown:
             faults.append(f"unknown {name} {', '.join(unknown)}")
-    if table.duplicated(["cell", "frame_index"]).any():
+    if table[["cell", "frame_index"]].astype(str).duplicated().any():
         faults.append("a frame of a cell twice")
     return faults

@@ -15,9 +15,9 @@ import numpy as np
 import pandas as pd
 
 from fr_lib import schema
-from fr_lib.corpus.teachers import vmaf_from_features
+from fr_lib.corpus.teachers import V061
 from fr_lib.errors import InputError, say
-from fr_lib.schema import CANONICAL_6, TEACHER
+from fr_lib.schema import CANONICAL_6
 
 PREFIX = "synthetic_"
 # Numbered names would read as parts of one title (see fr_lib.corpus.audit), hence words.
@@ -160,8 +160,8 @@ def _scored(table: pd.DataFrame) -> pd.DataFrame:
     columns = list(CANONICAL_6)
     # Rounded first: the score belongs to the features as they are written.
     table[columns] = table[columns].round(6)
-    score = vmaf_from_features(table[columns].to_numpy()).round(6)
+    score = V061.formula(table[columns].to_numpy()).round(6)
     table.insert(table.columns.get_loc("frame_index") + 1, "vmaf", score)
-    table["teacher"] = TEACHER
+    table["teacher"] = V061.name
     table["synthetic"] = True
     return table

@@ -1,4 +1,4 @@
-"""The teacher: VMAF v0.6.1 as a closed formula of the six per-frame features.
+"""The teachers: which model of libvmaf scored a row, and its formula where it has one.
 
 libvmaf's ``vmaf_v0.6.1`` is a nu-SVR with an RBF kernel over exactly the six features of
 ``CANONICAL_6``, so its score can be worked out from a corpus row alone. The audit uses that to find
@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import importlib.util
 import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,13 @@ from typing import Any
 import numpy as np
 
 from fr_lib.errors import ArtefactError, InputError, say
-from fr_lib.schema import CANONICAL_6
+from fr_lib.schema import CANONICAL_6, FIXED_POINT, VMAF_RANGE
 
 # The wheel that ships libvmaf's model files as plain JSON; only its data is used.
 MODEL_PACKAGE = "ffmpeg_quality_metrics"
-MODEL_FILE = "vmaf_models/vmaf_v0.6.1.json"
+MODEL_FOLDER = "vmaf_models"
+
+MEASURED, NOT_APPLICABLE = "measured", "not applicable"  # states of a teacher check
 
 # 16,384 rows x 211 support vectors x 8 bytes = 28 MB for the one large temporary.
 _CHUNK_ROWS = 16_384
@@ -47,13 +50,13 @@ def _model_json() -> dict[str, Any]:
     spec = importlib.util.find_spec(MODEL_PACKAGE)
     folders = (spec.submodule_search_locations or []) if spec else []
     for folder in folders:
-        path = Path(folder) / MODEL_FILE
+        path = Path(folder) / MODEL_FOLDER / V061.model_file
         if path.is_file():
             return json.loads(path.read_text())["model_dict"]
     raise ArtefactError(
         say(
             "teacher",
-            f"{MODEL_FILE} not found in the package {MODEL_PACKAGE}",
+            f"{V061.model_file} not found in the package {MODEL_PACKAGE}",
             f"an installed {MODEL_PACKAGE} with its model files",
             "install requirements.lock again",
         )
@@ -75,7 +78,7 @@ def _support_vectors(lines: list[str], n_features: int) -> tuple[np.ndarray, np.
 
 def _canonical_order(feature_names: list[str]) -> list[int]:
     """Return where each of ``CANONICAL_6`` stands in the model's own feature list."""
-    short = [name.removeprefix("VMAF_integer_feature_").removesuffix("_score")
+    short = [name.removeprefix(f"VMAF_{FIXED_POINT}feature_").removesuffix("_score")
              for name in feature_names]  # fmt: skip
     return [short.index(name) for name in CANONICAL_6]
 
@@ -158,3 +161,69 @@ def _predict(svr: Svr, x: np.ndarray) -> np.ndarray:
     np.exp(kernel, out=kernel)
     score = kernel @ svr.weights - svr.rho
     return np.clip((score - svr.score_intercept) / svr.score_slope, *svr.clip)
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A model of libvmaf whose scores a corpus may hold.
+
+    Attributes
+    ----------
+    name : str
+        As rows are stamped with it.
+    title : str
+        In text.
+    model_file : str
+        libvmaf's, by which FFmpeg is asked for it.
+    features : tuple of str
+        What `formula` takes, in this order.
+    formula : callable or None
+        From (N, len(features)) raw features of frames to (N,) scores; None where the score is no
+        formula of them, and then whatever needs one is not applicable.
+    range : tuple of float
+        Least and greatest score.
+    """
+
+    name: str
+    title: str
+    model_file: str
+    features: tuple[str, ...]
+    formula: Callable[[np.ndarray], np.ndarray] | None
+    range: tuple[float, float]
+
+
+V061 = Teacher(
+    name="vmaf_v0.6.1",
+    title="VMAF v0.6.1",
+    model_file="vmaf_v0.6.1.json",
+    features=CANONICAL_6,
+    formula=vmaf_from_features,
+    range=VMAF_RANGE,
+)
+TEACHERS = {teacher.name: teacher for teacher in (V061,)}
+
+
+def teacher_of(stamp: str | None) -> Teacher:
+    """Return the teacher that rows are stamped with; where none is, VMAF v0.6.1 is assumed.
+
+    Raises
+    ------
+    InputError
+        If there is no such teacher.
+    """
+    if stamp is None:
+        return V061
+    if stamp not in TEACHERS:
+        raise InputError(say("teacher", stamp, ", ".join(TEACHERS), "score the rows with one"))
+    return TEACHERS[stamp]
+
+
+def formula_applies(check: Mapping[str, Any]) -> bool:
+    """Return whether a corpus's rows could be held against its teacher's formula.
+
+    Parameters
+    ----------
+    check : mapping
+        What :func:`fr_lib.corpus.audit.teacher_check` found; else its ``reason`` says why not.
+    """
+    return check["status"] == MEASURED

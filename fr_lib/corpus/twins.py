@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fr_lib.corpus.load import Corpus
+from fr_lib.corpus.load import Corpus, made_up
 from fr_lib.schema import CANONICAL_6
 
 TWIN_SHARE = 0.5
@@ -276,10 +276,8 @@ def _interleaved(corpus: Corpus) -> set[tuple[str, str]]:
 
 def _frames_by_cell(corpus: Corpus) -> dict[tuple[Any, ...], dict[str, np.ndarray]]:
     """Return the frames of each cell and source: cell -> source -> (n_frames, 6)."""
-    table = corpus.table
-    if "synthetic" in table:
-        # Made-up contents differ in little more than one number: any two may lie among each other.
-        table = table[~table["synthetic"].eq(True)]
+    # Made-up contents differ in little more than one number: any two may lie among each other.
+    table = corpus.table[~made_up(corpus.table)]
     # The first frame of a clip has motion2 0 and is no neighbour of the others.
     moving = table["motion2"] > 0
     table = table[moving | ~moving.groupby(table["src"]).transform("any")]

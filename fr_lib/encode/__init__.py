@@ -18,6 +18,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "usable_encoders",
             "work_here",
             "write_provenance",
+            "written_beside",
         ],
         "ffmpeg": ["default_ffmpeg", "ffmpeg_version"],
         "clips": ["find_sources"],

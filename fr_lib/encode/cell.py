@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import subprocess
+import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from fr_lib.corpus import V061
 from fr_lib.encode.clips import Raster, Source, check_alignment, decode_y4m
 from fr_lib.encode.ffmpeg import CONTAINER, _threads, ffmpeg_version, run_ffmpeg
 from fr_lib.errors import EncodeError, say
-from fr_lib.schema import CANONICAL_6, TEACHER, adapter
+from fr_lib.schema import CANONICAL_6, FIXED_POINT, adapter
 
-LIBVMAF_NAMES = {name: f"integer_{name}" for name in CANONICAL_6}
+# The teacher that makers of rows score with and stamp them with.
+SCORED_BY = V061
+LIBVMAF_NAMES = {name: f"{FIXED_POINT}{name}" for name in CANONICAL_6}
 # libvvenc 1.15.0-dev at times ends with success and an empty file; the next try is whole.
 ATTEMPTS = 24
+
+# No character that means something in FFmpeg's filter graphs.
+_PLAIN = re.compile(r"[^\\':,;\[\]]+")
 
 
 @dataclass(frozen=True)
@@ -83,25 +94,45 @@ def score(
 
     # It wants ffprobe to compare the two inputs, which check_alignment has done already.
     logging.getLogger("ffmpeg-quality-metrics").setLevel(logging.ERROR)
-    run = FfmpegQualityMetrics(
-        str(reference),
-        str(encoded),
-        ffmpeg_path=ffmpeg,
-        # One rate for both, so that it need not look for them; a frame's score has no use for it.
-        framerate=25.0,
-        threads=threads or 0,
-        tmp_dir=str(scratch),
-        keep_tmp_files=True,
-    )
-    try:
-        frames = run.calculate(["vmaf"], {"model_path": f"{TEACHER}.json"})["vmaf"]
-    except (FfmpegQualityMetricsError, RuntimeError) as broken:
-        last = str(broken).strip().splitlines()[-1].strip()
-        raise EncodeError(
-            say(where, f"libvmaf failed ({last})", "a clip libvmaf can score", "try a larger clip")
-        ) from None
-    log = json.loads(Path(run.temp_files["libvmaf"]).read_text())
-    return frames, log["version"]
+    with _plainly_named(scratch) as logs:
+        run = FfmpegQualityMetrics(
+            str(reference),
+            str(encoded),
+            ffmpeg_path=ffmpeg,
+            # One rate for both, so that it need not look for them; no score has a use for it.
+            framerate=25.0,
+            threads=threads or 0,
+            tmp_dir=logs,
+            keep_tmp_files=True,
+        )
+        try:
+            frames = run.calculate(["vmaf"], {"model_path": SCORED_BY.model_file})["vmaf"]
+        except (FfmpegQualityMetricsError, RuntimeError) as broken:
+            last = str(broken).strip().splitlines()[-1].strip()
+            raise EncodeError(
+                say(
+                    where,
+                    f"libvmaf failed ({last})",
+                    "a clip libvmaf can score",
+                    "try a larger clip",
+                )
+            ) from None
+        log = json.loads(Path(run.temp_files["libvmaf"]).read_text())
+        return frames, log["version"]
+
+
+@contextmanager
+def _plainly_named(scratch: Path) -> Iterator[str]:
+    """Return `scratch`, or a folder for libvmaf's log that needs no escaping in a filter graph.
+
+    The library that builds the graph escapes nothing in the log's path.
+    """
+    if _PLAIN.fullmatch(str(scratch)):
+        yield str(scratch)
+        return
+    places = [p for p in ("/dev/shm", "/var/tmp", "/tmp") if os.access(p, os.W_OK)]
+    with tempfile.TemporaryDirectory(prefix="fr_vmaf_", dir=next(iter(places), None)) as folder:
+        yield folder
 
 
 def run_cell(cell: Cell, ffmpeg: str, scratch: Path, reference: Path, raster: Raster) -> list[dict]:
@@ -142,7 +173,7 @@ def run_cell(cell: Cell, ffmpeg: str, scratch: Path, reference: Path, raster: Ra
     stamp = {
         "enc_bytes": encoded.stat().st_size,
         "enc_time_ms": elapsed_ms,
-        "teacher": TEACHER,
+        "teacher": SCORED_BY.name,
         "ffmpeg_version": ffmpeg_version(ffmpeg),
         "libvmaf_version": libvmaf,
         "src_sha256": cell.source.sha256,

@@ -175,19 +175,33 @@ def _read_manifest(manifest: str | None) -> dict[str, dict]:
         ) from None
 
 
+# How raw video is described; whether there is such a pixel format, FFmpeg knows.
+_RAW = {
+    "width": r"[1-9]\d{0,4}",
+    "height": r"[1-9]\d{0,4}",
+    "pix_fmt": r"[a-z]\w*",
+    "fps": r"(?=[\d.]*[1-9])\d+(\.\d+)?(/0*[1-9]\d*)?",
+}
+
+
 def _raw_options(path: str, raw: Mapping[str, object]) -> tuple[str, ...]:
     if Path(path).suffix.lower() not in (".yuv", ".raw"):
         return ()
-    lacking = [
-        f"--{k.replace('_', '-')}" for k in ("width", "height", "pix_fmt", "fps") if not raw.get(k)
-    ]
-    if lacking:
+    wrong = {
+        f"--{key.replace('_', '-')}": raw.get(key)
+        for key, form in _RAW.items()
+        if not re.fullmatch(form, str(raw.get(key, "")), re.ASCII)
+    }
+    if wrong:
+        found = ", ".join(
+            f"{option} {value}" for option, value in wrong.items() if value is not None
+        )
         raise InputError(
             say(
                 path,
-                "raw video without a description",
-                "width, height, format and rate",
-                f"give {' '.join(lacking)}",
+                f"raw video with {found}" if found else "raw video without a description",
+                "width and height in pixels, a pixel format, a rate such as 30000/1001",
+                f"give {' '.join(wrong)}",
             )
         )
     # Without -xerror FFmpeg is content when the last frame is cut short: a wrong description.

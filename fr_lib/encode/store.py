@@ -11,15 +11,20 @@ from pathlib import Path
 
 import pandas as pd
 
-from fr_lib.corpus import SUFFIXES, read_table, write_table
-from fr_lib.encode.cell import Cell, run_cell
+from fr_lib.corpus import SUFFIXES, load_corpus, read_table, write_table
+from fr_lib.encode.cell import SCORED_BY, Cell, run_cell
 from fr_lib.encode.clips import Source, clip_origins, decode_y4m
 from fr_lib.encode.ffmpeg import ffmpeg_version, probe_encoder
 from fr_lib.errors import EncodeError, FrError, InputError, say
 from fr_lib.files import sha256_of, write_bytes, write_json
-from fr_lib.schema import ADAPTERS, TEACHER, adapter
+from fr_lib.schema import ADAPTERS, adapter
 
 CELL_KEY = ("src", "encoder", "preset", "cq")
+
+
+def _cell_folder(out: Path) -> Path:
+    """Return where finished cells wait for the rest of them."""
+    return out.with_name(f"{out.name}.cells")
 
 
 def per_encoder(
@@ -141,11 +146,9 @@ class CellStore:
     """
 
     def __init__(self, out: str | Path) -> None:
-        self.out = Path(out)
-        if not self.out.name.endswith(SUFFIXES):
-            raise InputError(say("--out", str(out), f"*{', *'.join(SUFFIXES)}", "name it so"))
-        self.folder = self.out.with_name(self.out.name + ".cells")
-        self.table = read_table(self.out) if self.out.is_file() else pd.DataFrame()
+        self.out = _table_file(Path(out))
+        self.folder = _cell_folder(self.out)
+        self.table = self._read()
         lacking = {*CELL_KEY, "frame_index", "src_sha256"}.difference(self.table)
         if len(self.table) and lacking:
             raise InputError(
@@ -156,6 +159,12 @@ class CellStore:
                     "write to another --out",
                 )
             )
+        if len(self.table):
+            # Refuses columns that no merge could make sense of.
+            load_corpus(self.out)
+
+    def _read(self) -> pd.DataFrame:
+        return read_table(self.out) if self.out.is_file() else pd.DataFrame()
 
     def _file(self, key: tuple) -> Path:
         digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:24]
@@ -206,7 +215,8 @@ class CellStore:
         write_bytes(self._file(key), json.dumps(rows).encode())
 
     def collect(self) -> pd.DataFrame:
-        """Merge finished cells into the corpus file and remove the cell folder."""
+        """Merge finished cells into the corpus file as it is now, and remove the cell folder."""
+        self.table = self._read()
         parts = sorted(self.folder.iterdir()) if self.folder.is_dir() else []
         # A dot begins the name of a file that a killed process had not finished.
         whole = [part for part in parts if not part.name.startswith(".")]
@@ -332,7 +342,7 @@ def write_provenance(
     facts = {
         "corpus": {"file": out.name, "sha256": sha256_of(out), "rows": len(table)},
         "command": shlex.join(command),
-        "teacher": TEACHER,
+        "teacher": SCORED_BY.name,
         "ffmpeg_version": ffmpeg_version(ffmpeg),
         "libvmaf_version": sorted(table["libvmaf_version"].unique().tolist()),
         "sources": clip_origins(list(dict.fromkeys(c.source for c in cells)), manifest),
@@ -352,7 +362,28 @@ def write_provenance(
         ],
         "frames_kept": f"0, {cells[0].every}, {2 * cells[0].every}, ... of every clip",
     }
-    suffix = next(s for s in SUFFIXES if out.name.endswith(s))
-    target = out.with_name(out.name.removesuffix(suffix) + ".provenance.json")
+    target = _provenance_path(out)
     write_json(target, facts)
     return target
+
+
+def _table_file(out: Path) -> Path:
+    if not out.name.endswith(SUFFIXES):
+        raise InputError(say("--out", str(out), f"*{', *'.join(SUFFIXES)}", "name it so"))
+    return out
+
+
+def _provenance_path(out: Path) -> Path:
+    stem = next((out.name.removesuffix(s) for s in SUFFIXES if out.name.endswith(s)), out.name)
+    return out.with_name(f"{stem}.provenance.json")
+
+
+def written_beside(out: Path) -> list[Path]:
+    """Return what the makers of a corpus or a stress set write over or remove.
+
+    Raises
+    ------
+    InputError
+        If `out` has not the suffix of a table.
+    """
+    return [_table_file(out), _cell_folder(out), _provenance_path(out)]

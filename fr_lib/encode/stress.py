@@ -19,13 +19,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fr_lib.corpus import KINDS, TEACHER_TOLERANCE, vmaf_from_features, write_table
-from fr_lib.encode.cell import LIBVMAF_NAMES, score
+from fr_lib.corpus import KINDS, TEACHER_TOLERANCE, write_table
+from fr_lib.encode.cell import LIBVMAF_NAMES, SCORED_BY, score
 from fr_lib.encode.clips import Source, check_alignment, clip_origins, decode_y4m, read_y4m
 from fr_lib.encode.ffmpeg import CONTAINER, ffmpeg_version, run_ffmpeg
 from fr_lib.errors import EncodeError, InputError, say
 from fr_lib.files import sha256_of, write_bytes, write_json
-from fr_lib.schema import ADAPTERS, CANONICAL_6, TEACHER
+from fr_lib.schema import ADAPTERS, CANONICAL_6
 
 # Every group of shuffled frames goes into it whole; large pictures are cut to half.
 FRAMES, FRAMES_LARGE, LARGE = 24, 12, 1280
@@ -354,7 +354,7 @@ def run_stress_cell(cell: StressCell, ffmpeg: str, reference: Path, folder: Path
     shared = cell.origin | {
         "width": raster.width,
         "height": raster.height,
-        "teacher": TEACHER,
+        "teacher": SCORED_BY.name,
         "ffmpeg_version": ffmpeg_version(ffmpeg),
         "libvmaf_version": libvmaf,
     }
@@ -369,13 +369,13 @@ def run_stress_cell(cell: StressCell, ffmpeg: str, reference: Path, folder: Path
 
 
 def _check_teacher(where: str, rows: pd.DataFrame) -> None:
-    expected = vmaf_from_features(rows[list(CANONICAL_6)].to_numpy())
+    expected = SCORED_BY.formula(rows[list(SCORED_BY.features)].to_numpy())
     worst = float(np.abs(expected - rows["vmaf"]).max())
     if not worst <= TEACHER_TOLERANCE:
         raise EncodeError(
             say(
                 where,
-                f"libvmaf and the formula of {TEACHER} differ by {worst:.3g}",
+                f"libvmaf and the formula of {SCORED_BY.name} differ by {worst:.3g}",
                 f"{TEACHER_TOLERANCE:g}",
                 "use an FFmpeg whose libvmaf has that model",
             )
@@ -446,7 +446,7 @@ def write_stress_provenance(
         {
             "stress": {"file": out.name, "sha256": sha256_of(out), "rows": len(table)},
             "command": shlex.join(command),
-            "teacher": TEACHER,
+            "teacher": SCORED_BY.name,
             "ffmpeg_version": sorted(table["ffmpeg_version"].unique()),
             "libvmaf_version": sorted(table["libvmaf_version"].unique()),
             "cells": len(once),

@@ -11,20 +11,21 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "ablation": ["run_ablation"],
         "gate": [
+            "LIFT_CLAUSE",
             "LIFT_FLOOR",
+            "SEED_CLAUSE",
             "adr_clauses",
             "adr_statement",
             "evaluate_gate",
+            "failed_clauses",
             "reference_table",
             "require_pass",
             "statement",
             "verdict",
         ],
-        "own": ["own_clauses"],
-        "clauses": ["MEAN_PLCC", "WORST_PLCC"],
+        "own": ["MIN_ROWS", "own_clauses"],
+        "clauses": ["MEAN_PLCC", "MIN_SOURCES", "RETRAIN_PENDING", "WORST_PLCC"],
         "loso": [
-            "ARMS",
-            "SHIPPED_ARM",
             "input_table",
             "joined",
             "measure",
@@ -32,6 +33,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "worst_frames",
         ],
         "outside": ["measure_outside", "shipped_report"],
-        "transfer": ["run_transfer"],
+        "transfer": ["LEAVE_ONE_OUT", "ONE_CODEC", "run_transfer"],
     },
 )

@@ -9,12 +9,14 @@ from typing import Any
 
 import pandas as pd
 
-from fr_lib.errors import GateFailed, InputError, counted, say
+from fr_lib.arms import BLIND_ARM, SHIPPED_ARM
+from fr_lib.corpus import MIN_FAMILIES
+from fr_lib.errors import NOT_MEASURED, GateFailed, InputError, counted, say
 from fr_lib.evaluate.clauses import (
     FAIL,
     MEAN_PLCC,
     MIN_SOURCES,
-    NOT_MEASURED,
+    RETRAIN_PENDING,
     WORST_PLCC,
     Clause,
     _at_least,
@@ -22,11 +24,12 @@ from fr_lib.evaluate.clauses import (
     _finite,
     _limit,
 )
-from fr_lib.schema import ADAPTERS
+from fr_lib.schema import codec_families
 
 RMSE_RATIO = 1.5
 LIFT_FLOOR = 0.005
-MIN_FAMILIES = 3
+LIFT_CLAUSE = f"multi-codec lift over {BLIND_ARM}"
+SEED_CLAUSE = "seed spread of mean PLCC"
 SEED_SPREAD = 0.005
 # v2's published per-source PLCC and RMSE (Research-0078): a reference table that a run can ask
 # for when its sources are those clips. A clip that only shares a name must not be held against it.
@@ -47,8 +50,8 @@ def evaluate_gate(
     folds: pd.DataFrame,
     encoders: Sequence[str],
     reference: Mapping[str, Mapping[str, float]] | None = None,
-    arm: str = "v3",
-    baseline: str = "v1",
+    arm: str = SHIPPED_ARM,
+    baseline: str = BLIND_ARM,
 ) -> list[Clause]:
     """Judge LOSO folds by the clauses that upstream has: each names the ADR that it is from.
 
@@ -163,12 +166,14 @@ def _reference_clause(
 
 
 def _lift_clause(own: pd.DataFrame, blind: pd.DataFrame, encoders: Sequence[str]) -> Clause:
-    families = sorted({ADAPTERS[e].standard for e in encoders})
+    families = codec_families(encoders)
     found = counted(len(families), "codec family", "codec families")
     baseline = float(blind["plcc"].to_numpy().mean()) if len(blind) else math.nan
     headroom = 1.0 - baseline
-    room = f"headroom 1 - PLCC(v1) = {headroom:.5f}" if math.isfinite(headroom) else "no v1 fold"
-    name, limit, source = "multi-codec lift over v1", f">= +{LIFT_FLOOR} PLCC", "ADR-0235"
+    room = f"no {BLIND_ARM} fold"
+    if math.isfinite(headroom):
+        room = f"headroom 1 - PLCC({BLIND_ARM}) = {headroom:.5f}"
+    name, limit, source = LIFT_CLAUSE, f">= +{LIFT_FLOOR} PLCC", "ADR-0235"
     if len(families) < MIN_FAMILIES or not math.isfinite(headroom):
         return Clause(
             name,
@@ -190,7 +195,7 @@ def _lift_clause(own: pd.DataFrame, blind: pd.DataFrame, encoders: Sequence[str]
 
 def _seed_clause(own: pd.DataFrame) -> Clause:
     means = own.groupby("seed")["plcc"].apply(lambda s: s.to_numpy().mean())
-    name = "seed spread of mean PLCC"
+    name = SEED_CLAUSE
     limit = f"<= {SEED_SPREAD}, every seed >= {MEAN_PLCC}"
     if len(means) < 2:
         return Clause(name, limit, None, NOT_MEASURED, False, "one seed was run", "ADR-0303")
@@ -209,7 +214,7 @@ def _seed_clause(own: pd.DataFrame) -> Clause:
 
 def passed(clauses: Sequence[Clause]) -> bool:
     """Return whether no blocking clause failed."""
-    return not any(c.blocks and c.status == FAIL for c in clauses)
+    return not failed_clauses({"clauses": [asdict(c) for c in clauses]})
 
 
 def adr_clauses(loso: Mapping[str, Any], encoders: Sequence[str]) -> list[Clause]:
@@ -255,9 +260,9 @@ def reference_table(name: str) -> Mapping[str, Mapping[str, float]] | None:
     return tables[name]
 
 
-def failed_clauses(gate: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Return the blocking clauses of a ``gate.json`` that failed."""
-    return [c for c in gate["clauses"] if c["blocks"] and c["status"] == FAIL]
+def failed_clauses(gate: Mapping[str, Any], judged: str = "clauses") -> list[Mapping[str, Any]]:
+    """Return the blocking clauses of a ``gate.json`` that failed; `judged`: or "adr_clauses"."""
+    return [c for c in gate[judged] if c["blocks"] and c["status"] == FAIL]
 
 
 def statement(gate: Mapping[str, Any]) -> str:
@@ -265,15 +270,15 @@ def statement(gate: Mapping[str, Any]) -> str:
     if gate["gate_passed"]:
         return "The gate passed: no blocking clause failed."
     names = ", ".join(c["name"] for c in failed_clauses(gate))
-    return f"The gate failed ({names}). The model does not ship; v3 retrain pending."
+    return f"The gate failed ({names}). The model does not ship; {RETRAIN_PENDING}."
 
 
 def adr_statement(gate: Mapping[str, Any]) -> str:
     """Return the verdict on ADR-0319's recipe as one sentence."""
     if gate["adr_gate_passed"]:
         return "it passes; no blocking clause failed."
-    failed = [c["name"] for c in gate["adr_clauses"] if c["blocks"] and c["status"] == FAIL]
-    return f"it fails ({', '.join(failed)})."
+    failed = failed_clauses(gate, "adr_clauses")
+    return f"it fails ({', '.join(c['name'] for c in failed)})."
 
 
 def require_pass(gate: Mapping[str, Any], stop: bool = True) -> None:
@@ -285,4 +290,4 @@ def require_pass(gate: Mapping[str, Any], stop: bool = True) -> None:
     if failed and stop:
         found = "; ".join(f"{c['name']} is {c['value']} ({c['reason']})" for c in failed)
         allowed = "; ".join(f"{c['name']} {c['limit']}" for c in failed)
-        raise GateFailed(say("gate", found, allowed, "the model does not ship: v3 retrain pending"))
+        raise GateFailed(say("gate", found, allowed, f"the model does not ship: {RETRAIN_PENDING}"))

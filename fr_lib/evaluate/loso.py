@@ -14,17 +14,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from fr_lib.arms import ARMS, BLIND_ARM, SHIPPED_ARM
 from fr_lib.corpus import Corpus
 from fr_lib.errors import InputError, say
 from fr_lib.evaluate.rivals import rival
 from fr_lib.schema import (
+    BY_63,
     CANONICAL_6,
     ENCODER_VOCAB_V2,
+    MINMAX,
     NEWEST_VOCAB,
+    VMAF_BIN,
     VMAF_RANGE,
     BlockNorm,
     codec_block,
     trained_mask,
+    vmaf_bins,
 )
 from fr_lib.train import DEFAULT_RECIPE, Recipe, beside, recipe_for
 
@@ -33,12 +38,6 @@ if TYPE_CHECKING:
 
 Progress = Callable[[str, float], None]
 
-_SIX = tuple(range(len(CANONICAL_6)))
-_V3 = tuple(range(6, 6 + len(NEWEST_VOCAB) + 2))
-_V2 = tuple(range(_V3[-1] + 1, _V3[-1] + 1 + len(ENCODER_VOCAB_V2) + 2))
-# Columns of the input table that each arm sees: codec-blind, the block of v2, the newest block.
-ARMS: Mapping[str, tuple[int, ...]] = {"v1": _SIX, "v2": _SIX + _V2, "v3": _SIX + _V3}
-SHIPPED_ARM = "v3"
 BOOTSTRAP_DRAWS = 10_000
 KEY = ["src", "encoder", "preset", "quality", "frame_index", "vmaf"]
 
@@ -139,7 +138,7 @@ def run_loso(
     seeds: Sequence[int] = (0,),
     arms: Sequence[str] = tuple(ARMS),
     groups: np.ndarray | None = None,
-    crf_norm: str = "div63",
+    crf_norm: str = BY_63,
     device: str = "auto",
     progress: Progress | None = None,
     final: bool = False,
@@ -216,7 +215,7 @@ def _final_jobs(n_rows: int, seed: int, arms: Sequence[str]) -> dict[str, Job]:
     from fr_lib.train import Job
 
     rows = np.ones(n_rows, dtype=bool)
-    return {arm: Job(rows, ARMS[arm], seed) for arm in arms}
+    return {arm: Job(rows, ARMS[arm].columns, seed) for arm in arms}
 
 
 def _quality_columns(
@@ -227,15 +226,15 @@ def _quality_columns(
     Folds whose training rows have the same bounds share one extra quality column.
     """
     table = input_table(corpus)
-    if crf_norm == "div63":
-        return table, lambda arm, name: ARMS[arm]
+    if crf_norm == BY_63:
+        return table, lambda arm, name: ARMS[arm].columns
     quality = corpus.table["quality"].to_numpy()
     bounds = {name: (0.0, 0.0) for name in kept}
-    if crf_norm == "minmax":
+    if crf_norm == MINMAX:
         bounds = {n: (quality[rows].min(), quality[rows].max()) for n, rows in kept.items()}
     distinct = sorted(set(bounds.values()))
     extra = [
-        BlockNorm(crf_norm="minmax", crf_min=low, crf_max=high).crf(quality)
+        BlockNorm(crf_norm=MINMAX, crf_min=low, crf_max=high).crf(quality)
         if high > low
         else np.zeros(len(quality), dtype=np.float32)
         for low, high in distinct
@@ -243,7 +242,8 @@ def _quality_columns(
     place = {pair: table.shape[1] + k for k, pair in enumerate(distinct)}
 
     def columns(arm: str, name: str) -> tuple[int, ...]:
-        return ARMS[arm] if arm == "v1" else (*ARMS[arm][:-1], place[bounds[name]])
+        own = ARMS[arm].columns
+        return own if ARMS[arm].blind else (*own[:-1], place[bounds[name]])
 
     return np.column_stack([table, *extra]), columns
 
@@ -303,7 +303,7 @@ def paired_difference(folds: pd.DataFrame, arm: str, baseline: str, column: str)
     }
 
 
-def calibration(oof: pd.DataFrame, arm: str = SHIPPED_ARM, width: int = 10) -> pd.DataFrame:
+def calibration(oof: pd.DataFrame, arm: str = SHIPPED_ARM, width: int = VMAF_BIN) -> pd.DataFrame:
     """Return rows, bias, RMSE and the 5 % and 95 % residual per range of VMAF.
 
     Parameters
@@ -315,7 +315,7 @@ def calibration(oof: pd.DataFrame, arm: str = SHIPPED_ARM, width: int = 10) -> p
         Of a range, VMAF points; the last one includes 100.
     """
     residual = oof[f"pred_{arm}"] - oof["vmaf"]
-    low = (oof["vmaf"].clip(upper=VMAF_RANGE[1] - 1e-9) // width * width).astype(int)
+    low = vmaf_bins(oof["vmaf"], width)
     grouped = residual.groupby(low)
     return pd.DataFrame(
         {
@@ -479,4 +479,4 @@ def joined(networks: Mapping[str, Trained], corpus: Corpus) -> ShippedRegressor:
     from fr_lib.train import ShippedRegressor
 
     mask = torch.from_numpy(trained_mask(corpus.rows_per_slot()))
-    return ShippedRegressor(networks["v1"].model, networks[SHIPPED_ARM].model, mask).eval()
+    return ShippedRegressor(networks[BLIND_ARM].model, networks[SHIPPED_ARM].model, mask).eval()

@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
+from fr_lib.arms import ARMS
 from fr_lib.corpus import (
     Corpus,
     Log,
@@ -28,10 +29,10 @@ from fr_lib.corpus import (
     vmaf_from_features,
 )
 from fr_lib.errors import InputError, say
-from fr_lib.evaluate.loso import ARMS, Progress, input_rows, refit
+from fr_lib.evaluate.loso import Progress, input_rows, refit
 from fr_lib.files import sha256_of
 from fr_lib.runs import project_path
-from fr_lib.schema import ADAPTERS, CANONICAL_6, VMAF_RANGE
+from fr_lib.schema import ADAPTERS, CANONICAL_6, VMAF_RANGE, vmaf_bins
 from fr_lib.train import HIGHEST, MOTION_MAX, RECIPES, Recipe, beside, draw_domain, into_domain
 
 if TYPE_CHECKING:
@@ -45,7 +46,6 @@ BLIND = "codec-blind"
 # The swap asks this many rows, evenly spaced, for each legal block.
 SWAP_ROWS = 2_000
 SWAP_QUALITIES = 7
-BIN = 10
 SEARCHED = 1_000_000
 STARTS, ASCENT_STEPS = 256, 80
 # One step of the ascent at its start: a thousandth of each feature's range, or so.
@@ -90,7 +90,7 @@ class Answer:
 
 def answers(arm: str, encoders: Sequence[str]) -> list[Answer]:
     """Return how an arm is asked: once if it is blind, else as every encoder at ``QUALITIES``."""
-    if arm == "v1":
+    if ARMS[arm].blind:
         return [Answer()]
     return [Answer(encoder, quality) for encoder in encoders for quality in QUALITIES]
 
@@ -121,7 +121,7 @@ def stress_report(
     """
     features, vmaf = stress[list(CANONICAL_6)].to_numpy(), stress["vmaf"].to_numpy()
     residuals = np.array([a.ask(net, features) - vmaf for a in asked])
-    bins = (np.minimum(vmaf, VMAF_RANGE[1] - 1e-9) // BIN * BIN).astype(int)
+    bins = vmaf_bins(vmaf)
     cells = _errors(residuals, stress["cell"].to_numpy(), asked)
     worst = max(cells, key=lambda record: record["worst_rmse"])
     return {
@@ -348,7 +348,7 @@ def logs_report(
     list of dict
         name, sha256, frames, vmaf (mean), share_outside, rmse {arm: VMAF points}.
     """
-    encoders, domain = trained_encoders(corpus), domain_of(corpus)
+    encoders, domain = corpus.encoders(), domain_of(corpus)
     return [
         {
             "name": Path(log.path).name,
@@ -375,18 +375,13 @@ def shipped_report(
     networks: Mapping[str, Trained], corpus: Corpus, stress: pd.DataFrame
 ) -> dict[str, Any]:
     """Return stress set and block swap of every arm, for ``outside.json``: what the gate asks."""
-    encoders = trained_encoders(corpus)
+    encoders = corpus.encoders()
     domain = domain_of(corpus)
     arms: dict[str, Any] = {}
     for arm, net in networks.items():
         arms[arm] = {"stress": stress_report(net, answers(arm, encoders), stress, domain)}
-        arms[arm]["swap"] = swap_report(net, corpus, encoders) if arm != "v1" else None
+        arms[arm]["swap"] = None if ARMS[arm].blind else swap_report(net, corpus, encoders)
     return {"arms": arms, "domain": domain, "qualities": list(QUALITIES)}
-
-
-def trained_encoders(corpus: Corpus) -> list[str]:
-    """Return the encoders with rows, vocabulary order."""
-    return [encoder for encoder, rows in corpus.rows_per_slot().items() if rows]
 
 
 def worst_frames_report(
@@ -399,7 +394,7 @@ def worst_frames_report(
         drawn = draw_domain(rng, points, highest)
         truth = vmaf_from_features(drawn)
         for arm, net in networks.items():
-            slots = [a for a in answers(arm, trained_encoders(corpus)) if a.quality in (0, 30)]
+            slots = [a for a in answers(arm, corpus.encoders()) if a.quality in (0, 30)]
             result[arm] += [
                 worst_frame(net, slot, drawn, truth, highest) | {"highest": highest}
                 for slot in slots

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
+from fr_lib.arms import SHIPPED_ARM
+from fr_lib.corpus import formula_applies
+from fr_lib.errors import NOT_FINITE, NOT_MEASURED, text
 from fr_lib.evaluate.clauses import (
     FAIL,
     MEAN_PLCC,
     MIN_SOURCES,
-    NOT_MEASURED,
     PASS,
     WORST_PLCC,
     Clause,
@@ -29,10 +32,14 @@ RIVAL_RATIO = {True: 0.5, False: 1.0}  # of VMAF v0.6.1, of another teacher
 SWAP_P99 = 0.5
 STRESS_RMSE = 1.0
 OURS, BEYOND = "docs/adr/0010", "docs/adr/0009"
+_shown = partial(text, missing=NOT_FINITE)
 
 
 def own_clauses(
-    audit: Mapping[str, Any], loso: Mapping[str, Any], outside: Mapping[str, Any], arm: str = "v3"
+    audit: Mapping[str, Any],
+    loso: Mapping[str, Any],
+    outside: Mapping[str, Any],
+    arm: str = SHIPPED_ARM,
 ) -> list[Clause]:
     """Judge a run by what LOSO's correlations cannot see.
 
@@ -61,7 +68,7 @@ def own_clauses(
 
 def _teacher_clause(check: Mapping[str, Any]) -> Clause:
     name, limit = "rows agree with the teacher", "all rows"
-    if check["status"] != "measured":
+    if not formula_applies(check):
         return Clause(name, limit, None, NOT_MEASURED, False, check["reason"], OURS)
     wrong, rows = check["n_disagree"], check["n_rows"]
     return Clause(
@@ -153,14 +160,15 @@ def _rival_clause(loso: Mapping[str, Any], arm: str) -> Clause:
         _finite(ratio),
         _limit(below),
         True,
-        f"mean RMSE of a {rival['name']} on the same folds: {_shown(rival['rmse'], 3)} VMAF points",
+        f"mean RMSE of a {rival['name']} on the same folds: {_shown(rival['rmse'], '.3f')} "
+        "VMAF points",
         OURS,
     )
 
 
 def _outside_clauses(check: Mapping[str, Any], report: Mapping[str, Any]) -> list[Clause]:
     limits = {"block swap, p99": SWAP_P99, "stress set RMSE": STRESS_RMSE}
-    if check["status"] != "measured":
+    if not formula_applies(check):
         why = f"the teacher is no formula here: {check['reason']}"
         return [
             Clause(name, f"<= {most:g}", None, NOT_MEASURED, False, why, BEYOND)
@@ -170,13 +178,13 @@ def _outside_clauses(check: Mapping[str, Any], report: Mapping[str, Any]) -> lis
     judged = {
         "block swap, p99": (
             swap["p99"],
-            f"features kept, codec block replaced: mean {_shown(swap['mean'], 3)}, most "
-            f"{_shown(swap['max'], 3)} VMAF points",
+            f"features kept, codec block replaced: mean {_shown(swap['mean'], '.3f')}, most "
+            f"{_shown(swap['max'], '.3f')} VMAF points",
         ),
         "stress set RMSE": (
             stress["rmse"],
             f"{stress['rows']:,} frames that no encoder of the corpus made, every trained slot; "
-            f"worst cell {_shown(stress['worst_cell']['rmse'], 2)} VMAF points",
+            f"worst cell {_shown(stress['worst_cell']['rmse'], '.2f')} VMAF points",
         ),
     }
     return [
@@ -196,7 +204,3 @@ def _outside_clauses(check: Mapping[str, Any], report: Mapping[str, Any]) -> lis
 def _measured(value: float | None) -> float:
     """Return a figure of a run's file, where one that is not finite is null, as a number again."""
     return math.nan if value is None else value
-
-
-def _shown(value: float | None, digits: int) -> str:
-    return f"{value:.{digits}f}" if math.isfinite(_measured(value)) else "not finite"

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from fr_lib.arms import ARMS, BLIND_ARM, SHIPPED_ARM
 from fr_lib.corpus import Corpus
 from fr_lib.errors import InputError, say
-from fr_lib.evaluate.loso import ARMS, Progress, bootstrap_interval, input_table, metrics
+from fr_lib.evaluate.loso import Progress, bootstrap_interval, input_table, metrics
 from fr_lib.schema import ADAPTERS, VMAF_RANGE
 from fr_lib.train import Recipe, beside
 
@@ -93,17 +94,13 @@ def run_transfer(
     pairs = _pairs(scored)
     ladders = _ladders(scored)
     return {
-        "encoders": _encoders(corpus),
+        "encoders": corpus.encoders(),
         "pairs": pairs,
         "headline": _headline(scored),
         "ladders": ladders,
         "largest_rise": largest_rise(ladders),
         "reference_recipe": beside("reference", recipe).as_dict(),
     }
-
-
-def _encoders(corpus: Corpus) -> list[str]:
-    return [e for e, rows in corpus.rows_per_slot().items() if rows]
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,8 +115,8 @@ class _Fold:
 # The codec-aware network answers for seen codecs and the codec-blind one for the others: schemes in
 # which an arm has nothing to answer need none of its networks.
 _ASKED = {
-    "v1": (LEAVE_ONE_OUT, ONE_CODEC),
-    "v3": (EVERY_CODEC, ONE_CODEC),
+    BLIND_ARM: (LEAVE_ONE_OUT, ONE_CODEC),
+    SHIPPED_ARM: (EVERY_CODEC, ONE_CODEC),
     "reference": (EVERY_CODEC, LEAVE_ONE_OUT, ONE_CODEC),
 }
 
@@ -146,7 +143,7 @@ def _folds(corpus: Corpus) -> list[_Fold]:
     sources, encoders = corpus.groups(), corpus.table["encoder"].to_numpy()
     folds = [
         _Fold(plan, source, np.isin(encoders, plan.trained_on) & (sources != source))
-        for plan in plans(_encoders(corpus))
+        for plan in plans(corpus.encoders())
         for source in corpus.sources()
     ]
     # A codec that one source alone has teaches nothing to the fold without that source.
@@ -167,7 +164,7 @@ def _trained(
     from fr_lib.train import Job, train_many
 
     training = beside("reference", recipe) if arm == "reference" else recipe
-    columns = ARMS["v1" if arm == "v1" else "v3"]
+    columns = ARMS[BLIND_ARM if arm == BLIND_ARM else SHIPPED_ARM].columns
     jobs = [Job(fold.rows, columns, seed) for fold in folds]
     models = train_many(table, corpus.target(), jobs, training, device, _named(progress, arm))
     return {(arm, fold.plan, fold.source): model for fold, model in zip(folds, models, strict=True)}
@@ -186,7 +183,7 @@ def _answers(
         return
     seen = codec in fold.plan.trained_on
     facts = corpus.table.loc[own, ["src", "encoder", "quality", "vmaf"]]
-    for answer, arm in (("ours", "v3" if seen else "v1"), ("reference", "reference")):
+    for answer, arm in (("ours", SHIPPED_ARM if seen else BLIND_ARM), ("reference", "reference")):
         predicted = models[arm, fold.plan, fold.source].predict(table[own])
         if answer == "ours":  # our graph clips, the reference's does not
             predicted = np.clip(predicted, *VMAF_RANGE)

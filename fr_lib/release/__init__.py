@@ -12,7 +12,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "onnx": ["open_session"],
         "predict": ["Predictor", "predict_logs"],
         "publish": ["publish", "publish_formula"],
-        "checks": ["verify"],
+        "checks": ["verdicts", "verify"],
         "ship": ["ship_model"],
     },
 )

@@ -1,26 +1,65 @@
-"""Verification: a model folder against schema, hashes, sidecars and operators."""
+"""Verification: a model folder against schema, hashes, sidecars, graphs and signatures."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import hashlib
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from fr_lib.errors import ArtefactError, say
-from fr_lib.files import sha256_of
-from fr_lib.release.card import (
-    SCHEMA,
-    _formula_problems,
-    _read_object,
-    _schema_problems,
-    card_problems,
-    vocab_of,
-)
 from fr_lib.release.formula import FORMULA_ID, check_formula
-from fr_lib.release.onnx import check_onnx, codec_aware_inputs
+from fr_lib.release.onnx import (
+    MAX_BYTES,
+    MAX_PROTOBUF,
+    check_onnx,
+    network_rules,
+)
 from fr_lib.release.registry import REGISTRY, _check_rows, _smoke
+from fr_lib.release.sense import card_problems, reach_of, vocab_of, written_here
+from fr_lib.release.signature import check_signature
+from fr_lib.release.strict import (
+    FORMULA_SCHEMA,
+    MAX_JSON,
+    SCHEMA,
+    one_line,
+    parse,
+    read_bytes,
+    read_object,
+    schema_errors,
+    schema_lines,
+    schema_problems,
+)
 from fr_lib.schema import MODEL_ID, NEWEST_VOCAB
+
+ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+
+
+@dataclass
+class Verdict:
+    """What was found of one row of a registry, and what was read for it.
+
+    Attributes
+    ----------
+    name : str
+        The row's id; the registry's file name for what concerns all rows.
+    problems : list of str
+        One line per fault, each naming the file.
+    notes : list of str
+        One line per thing that could not be asked here.
+    model : bytes
+        The ONNX file as it was judged: a consumer loads these, and reads no file again.
+    card : dict
+        The sidecar as it was judged.
+    """
+
+    name: str
+    problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    model: bytes = b""
+    card: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -30,67 +69,66 @@ class _Ours:
     Attributes
     ----------
     check : callable
-        Takes its path and returns the facts of :func:`check_onnx`, or raises ArtefactError.
+        Takes its bytes, their name and its sidecar, which may be empty; returns the facts of
+        :func:`check_onnx`, or raises ArtefactError.
     card_problems : callable
         Takes its sidecar and where that stands; returns one line per fault.
     """
 
-    check: Callable[[Path], dict[str, Any]]
+    check: Callable[[bytes, Path, Mapping[str, Any]], dict[str, Any]]
     card_problems: Callable[[Mapping[str, Any], Path], list[str]]
 
 
-def _check_codec_aware(path: Path) -> dict[str, Any]:
-    """Check a graph against the vocabulary that its sidecar names, or the newest without one."""
-    try:
-        vocab = vocab_of(_read_object(path.with_suffix(".json")))
-    except ArtefactError:  # what is wrong with the sidecar is reported where it is checked
-        vocab = None
-    return check_onnx(path, codec_aware_inputs(vocab or NEWEST_VOCAB))
+def _check_codec_aware(data: bytes, where: Path, card: Mapping[str, Any]) -> dict[str, Any]:
+    """Check a graph against vocabulary, mask and domain of its sidecar, as far as it has them."""
+    if card and not written_here(card):
+        return check_onnx(data, where=where)
+    slots = card.get("trained_slots")
+    counted = isinstance(slots, dict) and all(isinstance(n, int) for n in slots.values())
+    vocab = vocab_of(card) or NEWEST_VOCAB
+    rules = network_rules(vocab, slots if counted else None, reach_of(card, where))
+    return check_onnx(data, rules, where)
+
+
+def _check_formula(data: bytes, where: Path, card: Mapping[str, Any]) -> dict[str, Any]:
+    return check_formula(data, where)
+
+
+def _formula_problems(card: Mapping[str, Any], where: Path) -> list[str]:
+    return schema_problems(FORMULA_SCHEMA, card, where)
 
 
 _OURS = {
     MODEL_ID: _Ours(_check_codec_aware, card_problems),
-    FORMULA_ID: _Ours(check_formula, _formula_problems),
+    FORMULA_ID: _Ours(_check_formula, _formula_problems),
 }
 
 
 def _inside(folder: Path, path: Path) -> bool:
     """Say whether `path`, symbolic links followed, lies in `folder`."""
-    return path.resolve().is_relative_to(folder.resolve())
-
-
-def _outside_line(path: Path) -> str:
-    return say(str(path), "lies outside the model folder", "a file inside it", "move it inside")
-
-
-def _sidecar_problems(folder: Path, row: Mapping[str, Any], ours: _Ours | None) -> list[str]:
-    path = (folder / row["onnx"]).with_suffix(".json")
-    smoke = row.get("smoke", False)
-    if not path.exists():
-        missing = say(str(path), "missing", "a sidecar for each non-smoke row", "restore it")
-        return [] if smoke else [missing]
-    if not _inside(folder, path):
-        return [_outside_line(path)]
     try:
-        card = _read_object(path)
-    except ArtefactError as broken:
-        return [str(broken)]
-    problems = ours.card_problems(card, path) if ours else []
-    rules = [("sha256", card.get("sha256"), row["sha256"])]
-    if ours and not problems:
-        rules += [(key, card[key], row[key]) for key in ("id", "kind", "onnx")]
-        rules += [("smoke", _smoke(card), smoke)]
-    return problems + [
-        say(str(path), f"{key} {found}", f"{allowed}, as in {REGISTRY}", "release the model again")
-        for key, found, allowed in rules
-        if found != allowed
-    ]
+        return path.resolve().is_relative_to(folder.resolve())
+    except (OSError, RuntimeError, ValueError):  # too long, links in a circle, a NUL inside
+        return False
 
 
-def row_problems(
-    model_dir: str | Path, row: Mapping[str, Any], *, like: str | None = None
-) -> list[str]:
-    """Return what is wrong with the files of one registry row, one line each, file named.
+def _read(folder: Path, path: Path, most: int) -> bytes:
+    """Return the bytes of a file of the folder; ArtefactError if there is none, or not inside."""
+    if not _inside(folder, path):
+        found = "lies outside the model folder"
+        raise ArtefactError(say(str(path), found, "a file inside it", "move it inside"))
+    return read_bytes(path, most)
+
+
+def judge(
+    model_dir: str | Path,
+    row: Mapping[str, Any],
+    *,
+    like: str | None = None,
+    signer: str | None = None,
+    issuer: str | None = None,
+) -> Verdict:
+    """Read the files of one registry row, each once, and judge what was read.
 
     Parameters
     ----------
@@ -99,18 +137,36 @@ def row_problems(
         A row that keeps the schema.
     like : str, optional
         Id of the model of ours whose rules it has to keep too: ``fr_regressor_v3`` (graph:
-        :func:`check_onnx`, sidecar: :func:`card_problems`) or ``vmaf_v0_6_1_formula``. Default:
-        the row's own id, if it is one.
+        :func:`fr_lib.release.graph.network_faults`, sidecar: :func:`card_problems`) or
+        ``vmaf_v0_6_1_formula``. Default: the row's own id, if it is one.
+    signer, issuer : str, optional
+        Who has to have signed the model, where the row names a bundle.
     """
     folder = Path(model_dir)
     path = folder / row["onnx"]
     ours = _OURS.get(like or row["id"])
-    if not _inside(folder, path):
-        return [_outside_line(path)]
-    if not path.is_file():
-        return [say(str(path), "missing", f"the file of row {row['id']}", "release the model")]
+    verdict = Verdict(row["id"])
+    papers = _sidecar_problems(folder, row, ours, verdict)
+    try:
+        verdict.model = _read(folder, path, MAX_BYTES if ours else MAX_PROTOBUF)
+    except ArtefactError as broken:
+        verdict.problems = [one_line(problem) for problem in (str(broken), *papers)]
+        return verdict
+    verdict.problems += [*_model_problems(path, row, ours, verdict), *papers]
+    if "sigstore_bundle" in row:
+        bundle = folder / row["sigstore_bundle"]
+        problems, notes = check_signature(bundle, verdict.model, signer, issuer)
+        verdict.problems += problems
+        verdict.notes += notes
+    verdict.problems = [one_line(problem) for problem in verdict.problems]
+    return verdict
+
+
+def _model_problems(
+    path: Path, row: Mapping[str, Any], ours: _Ours | None, verdict: Verdict
+) -> list[str]:
     problems = []
-    digest = sha256_of(path)
+    digest = hashlib.sha256(verdict.model).hexdigest()
     if digest != row["sha256"]:
         problems.append(
             say(str(path), f"sha256 {digest}", f"{row['sha256']} ({REGISTRY})", "restore the file")
@@ -118,64 +174,129 @@ def row_problems(
     if ours and row["onnx"] != f"{row['id']}.onnx":
         problems.append(say(str(path), "named unlike its row", f"{row['id']}.onnx", "rename it"))
     try:
-        opset = (ours.check if ours else check_onnx)(path)["opset"]
+        if ours:
+            opset = ours.check(verdict.model, path, verdict.card)["opset"]
+        else:
+            opset = check_onnx(verdict.model, where=path)["opset"]
         if opset != row.get("opset", opset):
             problems.append(
                 say(str(path), f"opset {opset}", f"{row['opset']} ({REGISTRY})", "correct the row")
             )
     except ArtefactError as broken:
         problems += str(broken).splitlines()
-    return problems + _sidecar_problems(folder, row, ours)
+    return problems
 
 
-def verify(model_dir: str | Path) -> list[str]:
-    """Verify a model folder against its registry (docs/guides/release.md).
+def _sidecar_problems(
+    folder: Path, row: Mapping[str, Any], ours: _Ours | None, verdict: Verdict
+) -> list[str]:
+    """Read the sidecar into the verdict and return what is wrong with it."""
+    path = (folder / row["onnx"]).with_suffix(".json")
+    smoke = row.get("smoke", False)
+    if smoke and _inside(folder, path) and not path.exists():
+        return []
+    try:
+        card = verdict.card = parse(_read(folder, path, MAX_JSON), path)
+    except ArtefactError as broken:
+        return [str(broken)]
+    problems = ours.card_problems(card, path) if ours else []
+    rules = [("sha256", card.get("sha256"), row["sha256"])]
+    if ours:
+        rules += [(key, card.get(key), row[key]) for key in ("id", "kind", "onnx")]
+    if ours and not problems:
+        rules += [("smoke", _smoke(card), smoke)]
+    return problems + [
+        say(str(path), f"{key} {found}", f"{allowed}, as in {REGISTRY}", "release the model again")
+        for key, found, allowed in rules
+        if found != allowed
+    ]
+
+
+def verdicts(
+    model_dir: str | Path,
+    model_id: str | None = None,
+    signer: str | None = None,
+    issuer: str | None = None,
+) -> Iterator[Verdict]:
+    """Judge a model folder: the registry as a whole, then each of its rows (or the one named).
 
     Checked: the schema, ids unique and sorted, and for each row that the file lies inside the
     folder, has the digest of the row, is valid ONNX without external data, uses only operators of
-    the allow-list, and has a sidecar (unless ``smoke``) of the same digest. The sidecars of
-    ``fr_regressor_v3`` and ``vmaf_v0_6_1_formula`` are also held to their own schemas, and the
-    formula is run: it has to give what :func:`fr_lib.corpus.teachers.vmaf_from_features` gives.
+    the allow-list, and has a sidecar (unless ``smoke``) of the same digest; a bundle that the row
+    names, by cosign. ``fr_regressor_v3`` and ``vmaf_v0_6_1_formula`` have to be graphs that this
+    package writes, with sidecars that make sense, and the formula is run: it has to give what
+    :func:`fr_lib.corpus.teachers.vmaf_from_features` gives.
 
-    Returns
-    -------
-    list of str
-        One line per problem, each naming the file; empty if there is none.
+    Raises
+    ------
+    ArtefactError
+        If there is no row `model_id`.
     """
     folder = Path(model_dir)
     path = folder / REGISTRY
     try:
-        registry = _read_object(path)
+        registry = read_object(path)
     except ArtefactError as broken:
-        return [str(broken)]
-    problems = _schema_problems(SCHEMA, registry, path)
+        yield Verdict(REGISTRY, [str(broken)])
+        return
     models = registry.get("models")
-    rows = [
-        row
-        for row in (models if isinstance(models, list) else [])
-        if not _schema_problems(SCHEMA, {"models": [row]}, path)
+    rows = models if isinstance(models, list) else []
+    errors = schema_errors(SCHEMA, registry)
+    of_row = [
+        [error for error in errors if error[0][:2] == ["models", at]] for at in range(len(rows))
     ]
-    ids = [row["id"] for row in rows]
-    for name in sorted({i for i in ids if ids.count(i) > 1}):
-        problems.append(say(str(path), f"several rows {name}", "one row per id", "remove one"))
+    whole = [error for error in errors if not any(error in some for some in of_row)]
+    names = [_name(row, at) for at, row in enumerate(rows)]
+    if model_id is None:
+        yield Verdict(REGISTRY, schema_lines(SCHEMA, whole, path) + _order_problems(names, path))
+    elif model_id not in names:
+        raise _no_row(path, model_id, names)
+    elif names.count(model_id) > 1:
+        yield Verdict(REGISTRY, _order_problems([model_id] * 2, path))
+    for row, name, faults in zip(rows, names, of_row, strict=True):
+        if model_id in (None, name):
+            if faults:
+                yield Verdict(name, schema_lines(SCHEMA, faults, path))
+            else:
+                yield judge(folder, row, signer=signer, issuer=issuer)
+
+
+def _name(row: Any, at: int) -> str:
+    named = row.get("id") if isinstance(row, dict) else None
+    return named if isinstance(named, str) and ID.fullmatch(named) else f"row {at}"
+
+
+def _order_problems(ids: list[str], path: Path) -> list[str]:
+    problems = [
+        say(str(path), f"several rows {name}", "one row per id", "remove one")
+        for name in sorted({i for i in ids if ids.count(i) > 1})
+    ]
     if ids != sorted(ids):
         problems.append(say(str(path), "rows out of order", "sorted by id", "sort them"))
-    return problems + [line for row in rows for line in row_problems(folder, row)]
+    return problems
+
+
+def _no_row(path: Path, model_id: str, ids: list[str]) -> ArtefactError:
+    known = ", ".join(ids) or "none"
+    return ArtefactError(say(str(path), f"no row {model_id}", known, "release the model first"))
+
+
+def verify(model_dir: str | Path, model_id: str | None = None) -> list[str]:
+    """Return what :func:`verdicts` finds, one line per problem; empty if there is none."""
+    return [line for verdict in verdicts(model_dir, model_id) for line in verdict.problems]
 
 
 def find_row(model_dir: str | Path, model_id: str = MODEL_ID) -> dict[str, Any]:
     """Return the row of `model_id`; ArtefactError if registry or row is missing or breaks a rule.
 
-    The row's files are not looked at: see :func:`row_problems`.
+    The row's files are not looked at: see :func:`judge`.
     """
     path = Path(model_dir) / REGISTRY
-    registry = _read_object(path)
-    rows = _check_rows(registry, model_id, path)
+    rows = _check_rows(read_object(path), model_id, path)
     found = [row for row in rows if row["id"] == model_id]
     if not found:
-        ids = ", ".join(row["id"] for row in rows) or "none"
-        raise ArtefactError(say(str(path), f"no row {model_id}", ids, "release the model first"))
-    problems = _schema_problems(SCHEMA, {"models": found}, path)
+        raise _no_row(path, model_id, [row["id"] for row in rows])
+    problems = schema_problems(SCHEMA, {"models": found}, path)
     if problems:
         raise ArtefactError("\n".join(problems))
     return found[0]

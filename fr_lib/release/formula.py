@@ -6,27 +6,29 @@ numbers as weights. Whoever wants VMAF v0.6.1 and has its features needs this an
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from importlib.metadata import distribution
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fr_lib.corpus import MODEL_FILE, MODEL_PACKAGE, svr_parameters, vmaf_from_features
+from fr_lib.corpus import MODEL_FOLDER, MODEL_PACKAGE, V061, svr_parameters, vmaf_from_features
 from fr_lib.errors import ArtefactError, say
 from fr_lib.files import sha256_of, write_bytes
-from fr_lib.release.onnx import Graph, check_onnx, open_session
-from fr_lib.schema import CANONICAL_6, TEACHER
+from fr_lib.release.graph import Fault, Graph, graph_faults
+from fr_lib.release.onnx import MAX_BYTES, check_onnx, faults_of_ours, open_session
+from fr_lib.release.strict import read_bytes
+from fr_lib.schema import CANONICAL_6
 
 if TYPE_CHECKING:
     import onnx
 
-FORMULA_ID = "vmaf_v0_6_1_formula"
+FORMULA_ID = f"{V061.name.replace('.', '_')}_formula"
 FORMULA_INPUTS = {"features": ("N", len(CANONICAL_6))}
 # Float32 inside would cost 5e-3: support vectors of weight 4 nearly cancel, and what is left is
 # divided by 0.012. With double inside the rounding of ports costs 2e-5.
 FORMULA_ATOL = 1e-3
-OPS = frozenset("Cast Mul Add Sub Div MatMul ReduceSum Exp Clip Squeeze".split())
 LICENSE = "BSD-2-Clause-Patent"
 COPYRIGHT = "Copyright (c) 2020 Netflix, Inc."
 NOTES = (
@@ -35,6 +37,7 @@ NOTES = (
     "at hand and VMAF v0.6.1 is the score that is wanted."
 )
 _RANDOM_ROWS = 1000
+_CONSTANTS = {"axis_of_rows", "axis_of_columns", "two", "lo", "hi"}
 
 
 def _build() -> onnx.ModelProto:
@@ -112,8 +115,25 @@ def check_rows() -> np.ndarray:
     return np.concatenate([places, random]).astype(np.float32)
 
 
-def check_formula(path: str | Path) -> dict[str, Any]:
-    """Check that an ONNX file is VMAF v0.6.1, by its form and by running it.
+def formula_rules(model: onnx.ModelProto) -> Iterator[Fault]:
+    """Yield (found, allowed) wherever a model is not the graph that is written here.
+
+    The digits of its constants are judged by running it, so that another edition of libvmaf's model
+    file is no fault by itself.
+    """
+    template = _build()
+    ours = {tensor.name for tensor in template.graph.initializer}
+    yield from faults_of_ours(model, FORMULA_INPUTS)
+    yield from graph_faults(model, template, ours - _CONSTANTS)
+
+
+def check_formula(source: str | Path | bytes, where: str | Path = "") -> dict[str, Any]:
+    """Check that an ONNX file is VMAF v0.6.1, by its form and then by running it.
+
+    Parameters
+    ----------
+    source, where
+        As :func:`fr_lib.release.onnx.check_onnx` takes them.
 
     Returns
     -------
@@ -124,44 +144,29 @@ def check_formula(path: str | Path) -> dict[str, Any]:
     ------
     ArtefactError
         One line per broken rule: those of a model of ours with the float32 ports
-        ``features [N,6]`` -> ``vmaf [N]``, an operator that the formula does not have, a score that
-        is not within ``FORMULA_ATOL`` of the formula.
+        ``features [N,6]`` -> ``vmaf [N]``, another graph than :func:`export_formula` writes, a
+        score that is not within ``FORMULA_ATOL`` of the formula.
     """
-    facts = check_onnx(path, FORMULA_INPUTS)
-    foreign = sorted(set(facts["ops"]) - OPS)
-    if foreign:  # asked before it is run: a foreign loop may never end
-        raise ArtefactError(
-            say(
-                str(path),
-                f"operators {', '.join(foreign)}",
-                f"those of the formula: {', '.join(sorted(OPS))}",
-                "release again",
-            )
-        )
-    off = _largest_difference(Path(path), check_rows())
+    if not isinstance(source, bytes):
+        where, source = source, read_bytes(Path(source), MAX_BYTES)
+    facts = check_onnx(source, formula_rules, where)
+    off = _largest_difference(source, check_rows(), where)
     if not off <= FORMULA_ATOL:
-        raise ArtefactError(
-            say(
-                str(path),
-                f"differs from VMAF v0.6.1 by {off:g} points",
-                f"{FORMULA_ATOL:g}",
-                "release again",
-            )
-        )
+        found = f"differs from {V061.title} by {off:g} points"
+        raise ArtefactError(say(str(where), found, f"{FORMULA_ATOL:g}", "release again"))
     return facts
 
 
-def _largest_difference(path: Path, rows: np.ndarray) -> float:
-    """Return the largest difference of a file's scores to the formula; inf if it gives others."""
+def _largest_difference(model: bytes, rows: np.ndarray, where: str | Path) -> float:
+    """Return the largest difference of a file's scores to the formula."""
     try:
-        scores = open_session(path).run(["vmaf"], {"features": rows})[0]
-    except Exception as broken:  # onnxruntime's own types, for weights whose shapes do not fit
+        scores = open_session(model).run(["vmaf"], {"features": rows})[0]
+    except Exception as broken:  # onnxruntime's own types
         why = str(broken).partition("\n")[0]
         raise ArtefactError(
-            say(str(path), f"cannot be run ({why})", "a graph that runs", "release again")
+            say(str(where), f"cannot be run ({why})", "a graph that runs", "release again")
         ) from None
-    exact = vmaf_from_features(rows)
-    return float(np.abs(scores - exact).max()) if scores.shape == exact.shape else float("inf")
+    return float(np.abs(scores - vmaf_from_features(rows)).max())
 
 
 def formula_card(facts: dict[str, Any]) -> dict[str, Any]:
@@ -172,7 +177,7 @@ def formula_card(facts: dict[str, Any]) -> dict[str, Any]:
     facts : dict
         What :func:`export_formula` returned.
     """
-    package = distribution(MODEL_PACKAGE)
+    package, file = distribution(MODEL_PACKAGE), f"{MODEL_FOLDER}/{V061.model_file}"
     return {
         "id": FORMULA_ID,
         "kind": "fr",
@@ -181,12 +186,12 @@ def formula_card(facts: dict[str, Any]) -> dict[str, Any]:
         "notes": NOTES,
         "feature_order": list(CANONICAL_6),
         "codec_aware": False,
-        "teacher": TEACHER,
+        "teacher": V061.name,
         "source": {
             "package": package.name,
             "version": package.version,
-            "file": MODEL_FILE,
-            "sha256": sha256_of(str(package.locate_file(f"{MODEL_PACKAGE}/{MODEL_FILE}"))),
+            "file": file,
+            "sha256": sha256_of(str(package.locate_file(f"{MODEL_PACKAGE}/{file}"))),
         },
         "license": LICENSE,
         "copyright": COPYRIGHT,

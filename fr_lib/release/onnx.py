@@ -1,51 +1,44 @@
-"""The shipped network as one ONNX file: written, checked, compared with torch.
+"""The shipped network as one ONNX file: exported, checked, opened, compared with torch.
 
-The graph is put together by hand with ``onnx.helper``. It has two MLPs and one selection; torch's
-own exporter takes seconds for it, warns, reaches opset 17 only by converting back from 18, and its
-bytes change with its version. Here the same weights give the same bytes, on any machine, and
-:func:`parity` shows on real rows that the graph is the module.
+:mod:`fr_lib.release.graph` writes the graph; :func:`parity` shows on real rows that it is the
+module.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fr_lib.errors import ArtefactError, say
-from fr_lib.files import sha256_of, write_bytes
-from fr_lib.schema import (
-    CANONICAL_6,
-    MODEL_ID,
-    N_CODEC_BLOCK,
-    NEWEST_VOCAB,
-    VMAF_RANGE,
-    codec_block_layout,
+from fr_lib.files import write_bytes
+from fr_lib.release.graph import (
+    OPSET,
+    OUTPUTS,
+    Fault,
+    build,
+    codec_aware_inputs,
+    network_faults,
+    weights_of,
 )
+from fr_lib.release.strict import one_line, read_bytes
+from fr_lib.schema import NEWEST_VOCAB
 
 if TYPE_CHECKING:
     import onnx
     import onnxruntime
-    from torch import nn
 
-    from fr_lib.train import FRRegressor, ShippedRegressor
+    from fr_lib.train import ShippedRegressor
 
-OPSET = 17
-IR_VERSION = 8  # the one that came with opset 17, so that runtimes of that age load the file
 MAX_BYTES = 50 * 2**20
+MAX_PROTOBUF = 2**31 - 1
+MAX_STEPS, MAX_CONSTANT, MAX_RANK = 1024, 2**28, 64
 MIN_PARITY_ROWS = 1000
 PARITY_ATOL = 1e-4
-OUTPUTS = {"vmaf": ("N",)}
-
-
-def codec_aware_inputs(vocab: Sequence[str]) -> dict[str, tuple]:
-    """Return name and shape of the inputs of a codec-aware model of that vocabulary."""
-    return {
-        "features": ("N", len(CANONICAL_6)),
-        "codec_block": ("N", len(codec_block_layout(vocab))),
-    }
 
 
 _OPS = """
@@ -59,104 +52,6 @@ PRelu Dropout QuantizeLinear DequantizeLinear Constant ConstantOfShape Pad
 Reciprocal ReduceProd GatherND ScatterND BitShift Loop If
 """
 ALLOWED_OPS = frozenset(_OPS.split())
-
-
-class Graph:
-    """Nodes and weights of a graph under construction; a node is named after its output."""
-
-    def __init__(self) -> None:
-        self.nodes: list[onnx.NodeProto] = []
-        self.weights: list[onnx.TensorProto] = []
-
-    def weight(self, name: str, value: Any) -> str:
-        """Add a weight and return its name."""
-        from onnx import numpy_helper
-
-        self.weights.append(numpy_helper.from_array(np.asarray(value), name))
-        return name
-
-    def node(self, op: str, inputs: list[str], output: str, **attributes: Any) -> str:
-        """Add an operation and return the name of its output."""
-        from onnx import helper
-
-        self.nodes.append(helper.make_node(op, inputs, [output], name=output, **attributes))
-        return output
-
-    def model(self, name: str, inputs: Mapping[str, tuple]) -> onnx.ModelProto:
-        """Return the whole as a model with float32 `inputs` and the output ``vmaf``."""
-        from onnx import TensorProto, helper
-
-        def ports(shapes: Mapping[str, tuple]) -> list[onnx.ValueInfoProto]:
-            return [
-                helper.make_tensor_value_info(port, TensorProto.FLOAT, shape)
-                for port, shape in shapes.items()
-            ]
-
-        return helper.make_model(
-            helper.make_graph(self.nodes, name, ports(inputs), ports(OUTPUTS), self.weights),
-            opset_imports=[helper.make_opsetid("", OPSET)],
-            ir_version=IR_VERSION,
-            producer_name="fr_lib",  # without its version: equal weights give equal bytes
-        )
-
-    def linear(self, layer: nn.Linear, x: str, name: str) -> str:
-        """Add one layer of a network."""
-        weight = self.weight(f"{name}.weight", layer.weight.detach().numpy())
-        bias = self.weight(f"{name}.bias", layer.bias.detach().numpy())
-        return self.node("Gemm", [x, weight, bias], name, transB=1)
-
-    def gelu(self, x: str, name: str) -> str:
-        """``x / 2 * (1 + erf(x / sqrt 2))``: opset 17 has no Gelu."""
-        scaled = self.node("Div", [x, "sqrt2"], f"{name}.scaled")
-        erf = self.node("Erf", [scaled], f"{name}.erf")
-        gate = self.node("Add", [erf, "one"], f"{name}.gate")
-        half = self.node("Mul", [x, "half"], f"{name}.half")
-        return self.node("Mul", [half, gate], name)
-
-    def mlp(self, net: FRRegressor, x: str, name: str) -> str:
-        """Add a network, layer by layer; ArtefactError for a layer without translation."""
-        from torch import nn
-
-        for i, layer in enumerate(net.layers):
-            at = f"{name}.{i}"
-            if isinstance(layer, nn.Linear):
-                x = self.linear(layer, x, at)
-            elif isinstance(layer, nn.GELU) and layer.approximate == "none":
-                x = self.gelu(x, at)
-            elif not isinstance(layer, nn.Dropout):  # the identity at inference: no node
-                raise ArtefactError(
-                    say(
-                        at,
-                        f"layer {layer}",
-                        "Linear, exact GELU, Dropout",
-                        "extend fr_lib.release.onnx",
-                    )
-                )
-        return x
-
-
-def _build(model: ShippedRegressor) -> onnx.ModelProto:
-    """Write ``ShippedRegressor.forward`` down as a graph, one node per operation."""
-    graph = Graph()
-    for name, value in (("sqrt2", 2**0.5), ("half", 0.5), ("one", 1.0)):
-        graph.weight(name, np.float32(value))
-    # Two zeros below the mask let preset_norm and crf_norm fall out without a Slice.
-    mask = np.zeros((N_CODEC_BLOCK, 1), dtype=np.float32)
-    mask[: len(NEWEST_VOCAB)] = model.trained.numpy()
-    t = graph.node("MatMul", ["codec_block", graph.weight("trained", mask)], "t")
-    both = graph.node("Concat", ["features", "codec_block"], "both", axis=1)
-    aware = graph.node("Mul", [t, graph.mlp(model.aware, both, "aware")], "t_aware")
-    rest = graph.node("Sub", ["one", t], "rest")
-    blind = graph.node("Mul", [rest, graph.mlp(model.blind, "features", "blind")], "rest_blind")
-    score = graph.node("Add", [aware, blind], "score")
-    bounds = [
-        graph.weight(name, np.float32(v)) for name, v in zip(("lo", "hi"), VMAF_RANGE, strict=True)
-    ]
-    clipped = graph.node("Clip", [score, *bounds], "clipped")
-    axis = graph.weight("axis", np.array([1], dtype=np.int64))
-    graph.node("Squeeze", [clipped, axis], "vmaf")
-
-    return graph.model(MODEL_ID, codec_aware_inputs(NEWEST_VOCAB))
 
 
 def export_onnx(model: ShippedRegressor, path: str | Path) -> dict[str, Any]:
@@ -179,8 +74,8 @@ def export_onnx(model: ShippedRegressor, path: str | Path) -> dict[str, Any]:
     ArtefactError
         If a layer has no translation, or the file breaks a rule.
     """
-    write_bytes(path, _build(model).SerializeToString(deterministic=True))
-    return check_onnx(path, codec_aware_inputs(NEWEST_VOCAB))
+    write_bytes(path, build(weights_of(model)).SerializeToString(deterministic=True))
+    return check_onnx(path, network_rules(NEWEST_VOCAB))
 
 
 def _graphs(model: onnx.ModelProto) -> Iterator[Any]:
@@ -223,35 +118,54 @@ def _opset(model: onnx.ModelProto) -> int:
 
 
 def _ports(values: Any) -> dict[str, tuple]:
-    """Return name -> shape of graph inputs or outputs; a port that is not float32 gets None."""
+    """Return name -> shape of graph inputs or outputs; a port that is not float32 gets None.
+
+    An axis without a fixed length is "N", whatever the file calls it.
+    """
     from onnx import TensorProto
 
     return {
-        v.name: tuple(d.dim_param or d.dim_value for d in v.type.tensor_type.shape.dim)
+        v.name: tuple(
+            d.dim_value if d.HasField("dim_value") else "N" for d in v.type.tensor_type.shape.dim
+        )
         if v.type.tensor_type.elem_type == TensorProto.FLOAT
         else None
         for v in values
     }
 
 
-def _faults_of_ours(
-    model: onnx.ModelProto, n_bytes: int, wanted: Mapping[str, tuple]
-) -> Iterator[tuple[str, str]]:
-    """Yield (found, allowed) for each rule that only a model of ours has to keep."""
-    if n_bytes > MAX_BYTES:
-        yield f"{n_bytes} bytes", f"at most {MAX_BYTES}"
+def faults_of_ours(model: onnx.ModelProto, inputs: Mapping[str, tuple]) -> Iterator[Fault]:
+    """Yield (found, allowed) for each rule that any model of ours has to keep, and no other."""
     if _opset(model) != OPSET:
         yield f"opset {_opset(model)}", f"opset {OPSET}"
     for domain in sorted({str(o.domain) for o in model.opset_import} - {"", "ai.onnx"}):
         yield f"imports the domain {domain!r}", "the default domain"
-    weights = {tensor.name for tensor in model.graph.initializer}
-    inputs = _ports(v for v in model.graph.input if v.name not in weights)
     for what, found, allowed in (
-        ("inputs", inputs, wanted),
+        ("inputs", _ports(model.graph.input), inputs),
         ("outputs", _ports(model.graph.output), OUTPUTS),
     ):
         if list(found.items()) != list(allowed.items()):
             yield f"{what} {found}", f"float32 {allowed}"
+
+
+def network_rules(
+    vocab: Sequence[str],
+    trained_slots: Mapping[str, int] | None = None,
+    reach: np.ndarray | None = None,
+) -> Callable[[onnx.ModelProto], Iterator[Fault]]:
+    """Return what :func:`check_onnx` asks of a codec-aware model of ours.
+
+    Parameters
+    ----------
+    vocab, trained_slots, reach
+        As in :func:`fr_lib.release.graph.network_faults`.
+    """
+
+    def rules(model: onnx.ModelProto) -> Iterator[Fault]:
+        yield from faults_of_ours(model, codec_aware_inputs(vocab))
+        yield from network_faults(model, vocab, trained_slots, reach)
+
+    return rules
 
 
 def _faults(model: onnx.ModelProto) -> Iterator[tuple[str, str]]:
@@ -271,6 +185,7 @@ def _faults(model: onnx.ModelProto) -> Iterator[tuple[str, str]]:
     refused = sorted({str(n.op_type) for n in nodes} - ALLOWED_OPS)
     if refused:
         yield f"operators {', '.join(refused)}", f"the {len(ALLOWED_OPS)} of ALLOWED_OPS"
+    yield from _unbounded(model)
     if outside:
         return  # the checker would look for those files in the working directory
     try:
@@ -279,25 +194,42 @@ def _faults(model: onnx.ModelProto) -> Iterator[tuple[str, str]]:
         yield f"not a valid model ({_first_line(broken)})", "valid ONNX"
 
 
-def _read(path: Path) -> onnx.ModelProto:
-    import onnx
+def _unbounded(model: onnx.ModelProto) -> Iterator[Fault]:
+    """Yield each loop without a fixed number of steps and each constant that is made too large."""
+    from onnx import numpy_helper
 
-    if not path.is_file():
-        raise ArtefactError(say(str(path), "missing", "an ONNX file", "export the model again"))
-    try:
-        return onnx.load(path, load_external_data=False)
-    except Exception as broken:  # protobuf's own error type, from a package that onnx brings
-        raise ArtefactError(
-            say(
-                str(path),
-                f"not ONNX ({_first_line(broken)})",
-                "an ONNX file",
-                "export the model again",
-            )
-        ) from None
+    fixed = {t.name: t for graph in _graphs(model) for t in getattr(graph, "initializer", ())}
+    for node in _nodes(model):
+        if node.op_type == "Constant":
+            made = (attribute.t for attribute in node.attribute if attribute.name == "value")
+            fixed |= dict(zip(node.output, made, strict=False))
+
+    def numbers(name: str) -> list[int] | None:
+        """Return a constant's numbers; None where it is none, or longer than any shape."""
+        if name not in fixed or len(fixed[name].raw_data) > 8 * MAX_RANK:
+            return None
+        try:
+            return [int(n) for n in numpy_helper.to_array(fixed[name]).ravel()]
+        except Exception:  # dims and bytes that do not fit: the checker says so
+            return None
+
+    for node in _nodes(model):
+        if node.op_type == "Loop":
+            steps = numbers(node.input[0]) if node.input else None
+            if steps is None or len(steps) != 1 or not 0 <= steps[0] <= MAX_STEPS:
+                yield "a Loop without a fixed number of steps", f"at most {MAX_STEPS} steps"
+        elif node.op_type in ("ConstantOfShape", "Expand") and node.input:
+            shape = numbers(node.input[-1])
+            if shape and prod(max(1, n) for n in shape) > MAX_CONSTANT:
+                found = f"{node.op_type} to {shape}"
+                yield found, f"at most {MAX_CONSTANT} numbers"
 
 
-def check_onnx(path: str | Path, inputs: Mapping[str, tuple] | None = None) -> dict[str, Any]:
+def check_onnx(
+    source: str | Path | bytes,
+    ours: Callable[[onnx.ModelProto], Iterator[Fault]] | None = None,
+    where: str | Path = "",
+) -> dict[str, Any]:
     """Check an ONNX file without running it and return its facts.
 
     Every file: readable, valid, weights inside the file, only operators of ``ALLOWED_OPS`` from the
@@ -305,11 +237,13 @@ def check_onnx(path: str | Path, inputs: Mapping[str, tuple] | None = None) -> d
 
     Parameters
     ----------
-    path : path-like
-    inputs : mapping of str to tuple, optional
-        Name and shape of the inputs that a model of ours has to have, :func:`codec_aware_inputs`
-        for the codec-aware one. Given, it asks also for opset 17, at most 50 MiB, no other domain
-        imported, ports of float32 and the output ``vmaf [N]``.
+    source : path-like or bytes
+        The file, or its bytes, which are then what is judged.
+    ours : callable, optional
+        Yields (found, allowed) for the rules of a model of ours, :func:`network_rules` for the
+        codec-aware one. Given, the file may have at most 50 MiB.
+    where : path-like
+        The name of bytes, for messages.
 
     Returns
     -------
@@ -322,23 +256,32 @@ def check_onnx(path: str | Path, inputs: Mapping[str, tuple] | None = None) -> d
     ArtefactError
         One line per broken rule, each naming the file.
     """
-    path = Path(path)
-    model = _read(path)
-    n_bytes = path.stat().st_size
-    faults = list(_faults(model))
-    if inputs is not None:
-        faults += _faults_of_ours(model, n_bytes, inputs)
-    if faults:
-        # A damaged name may hold line ends; a problem is one line.
-        lines = [(" ".join(found.split()), ok) for found, ok in faults]
+    import onnx
+
+    if isinstance(source, bytes):
+        data = source
+    else:
+        where, data = source, read_bytes(Path(source), MAX_BYTES if ours else MAX_PROTOBUF)
+    try:
+        model = onnx.load_model_from_string(data)
+    except Exception as broken:  # protobuf's own error type, from a package that onnx brings
+        found = f"not ONNX ({_first_line(broken)})"
         raise ArtefactError(
-            "\n".join(say(str(path), found, ok, "export the model again") for found, ok in lines)
+            say(str(where), found, "an ONNX file", "export the model again")
+        ) from None
+    faults = [*(ours(model) if ours else ()), *_faults(model)]
+    if faults:
+        raise ArtefactError(
+            "\n".join(
+                say(str(where), one_line(found), allowed, "export the model again")
+                for found, allowed in faults
+            )
         )
     weights = {tensor.name for tensor in model.graph.initializer}
     return {
-        "sha256": sha256_of(path),
+        "sha256": hashlib.sha256(data).hexdigest(),
         "opset": _opset(model),
-        "n_bytes": n_bytes,
+        "n_bytes": len(data),
         "ops": sorted({node.op_type for node in _nodes(model)}),
         "input_names": [v.name for v in model.graph.input if v.name not in weights],
         "output_names": [v.name for v in model.graph.output],

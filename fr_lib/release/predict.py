@@ -11,8 +11,7 @@ import numpy as np
 
 from fr_lib.corpus import MOST, Log, outside_domain, read_log, vmaf_from_features
 from fr_lib.errors import ArtefactError, InputError, say
-from fr_lib.files import read_json
-from fr_lib.release.checks import find_row, row_problems
+from fr_lib.release.checks import find_row, judge
 from fr_lib.release.onnx import open_session
 from fr_lib.release.registry import REGISTRY
 from fr_lib.schema import CANONICAL_6, MODEL_ID, BlockNorm, adapter, codec_block, encoder_index
@@ -62,7 +61,7 @@ class Predictor:
         ------
         ArtefactError
             If the row is missing or marked ``smoke``, or one of its files is missing, altered or
-            breaks a rule of :func:`row_problems`; one line per problem, file named.
+            breaks a rule of :func:`judge`; one line per problem, file named.
         """
         folder = Path(model_dir)
         row = find_row(folder, model_id)
@@ -75,12 +74,11 @@ class Predictor:
                     "train on a corpus that passes (make book) and release that run",
                 )
             )
-        problems = row_problems(folder, row, like=MODEL_ID)
-        if problems:
-            raise ArtefactError("\n".join(problems))
-        path = folder / row["onnx"]
-        card = read_json(path.with_suffix(".json"), made_by="make release")
-        return cls(card, open_session(path, threads))
+        verdict = judge(folder, row, like=MODEL_ID)
+        if verdict.problems:
+            raise ArtefactError("\n".join(verdict.problems))
+        # The bytes that were judged: whatever lies in the folder by now.
+        return cls(verdict.card, open_session(verdict.model, threads))
 
     def is_trained(self, encoder: str) -> bool:
         """Say whether `encoder` had training rows.

@@ -6,11 +6,12 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from fr_lib.errors import ArtefactError, say
 from fr_lib.files import json_text, write_bytes
-from fr_lib.release.card import _DATA, LICENSE, SCHEMA, _parse, _read_text, _schema_problems
+from fr_lib.release.card import LICENSE
+from fr_lib.release.strict import _DATA, MAX_JSON, SCHEMA, parse, read_bytes, schema_problems
 
 REGISTRY = "registry.json"
 DESCRIPTION = (
@@ -51,6 +52,14 @@ def _smoke(card: Mapping[str, Any]) -> bool:
     return card["training"]["smoke"] if "training" in card else False
 
 
+# What a row says of the bytes of its model, and of no others.
+BOUND = (
+    "sigstore_bundle",
+    "quant_mode",
+    "int8_sha256",
+    "quant_calibration_set",
+    "quant_accuracy_budget_plcc",
+)
 _DECODER = json.JSONDecoder()
 _SPACE = re.compile(r"[ \t\r\n]*")
 
@@ -59,19 +68,25 @@ def _skip(text: str, at: int) -> int:
     return _SPACE.match(text, at).end()  # type: ignore[union-attr]
 
 
-def _members(text: str, opening: int) -> Iterator[tuple[Any, int, int]]:
-    """Yield (key or None, start, end) of each member of the JSON object or array at `opening`.
+class _Member(NamedTuple):
+    """A member of a JSON object or array: its key, if any, and where it and its value stand."""
 
-    `text` has to be valid JSON.
-    """
+    key: str | None
+    at: int
+    start: int
+    end: int
+
+
+def _members(text: str, opening: int) -> Iterator[_Member]:
+    """Yield each member of the JSON object or array at `opening`; `text` has to be valid JSON."""
     at = _skip(text, opening + 1)
     while text[at] not in "]}":
-        key = None
+        key, start = None, at
         if text[opening] == "{":
-            key, at = _DECODER.raw_decode(text, at)
-            at = _skip(text, _skip(text, at) + 1)  # past the colon
-        _, end = _DECODER.raw_decode(text, at)
-        yield key, at, end
+            key, colon = _DECODER.raw_decode(text, at)
+            start = _skip(text, _skip(text, colon) + 1)
+        _, end = _DECODER.raw_decode(text, start)
+        yield _Member(key, at, start, end)
         at = _skip(text, end)
         if text[at] == ",":
             at = _skip(text, at + 1)
@@ -103,20 +118,21 @@ def _check_rows(registry: Mapping[str, Any], model_id: str, where: str | Path) -
     return rows
 
 
-def _merged(text: str, row: Mapping[str, Any], where: str | Path) -> str:
+def _merged(data: bytes, row: Mapping[str, Any], where: str | Path) -> str:
     """Return the registry's text with `row` put in; all else keeps its characters."""
-    rows = _check_rows(_parse(text, where), row["id"], where)
-    array = [s for key, s, _ in _members(text, _skip(text, 0)) if key == "models"][-1]
+    rows = _check_rows(parse(data, where), row["id"], where)
+    text = data.decode()
+    array = next(m.start for m in _members(text, _skip(text, 0)) if m.key == "models")
     if not rows:
         lead = "\n    "
         rest = _skip(text, array + 1)
         return f"{text[: array + 1]}{lead}{_rendered(row, lead)}\n  {text[rest:]}"
-    spans = [(start, end) for _, start, end in _members(text, array)]
+    spans = [(member.start, member.end) for member in _members(text, array)]
     lead = text[array + 1 : spans[0][0]]  # the white space before a row
     ids = [old["id"] for old in rows]
     if row["id"] in ids:
         at = ids.index(row["id"])
-        return _replaced(text, spans[at], rows[at], row, lead)
+        return _replaced(text, spans[at], rows[at], row)
     following = [start for (start, _), other in zip(spans, ids, strict=True) if other > row["id"]]
     if following:
         start = following[0]
@@ -126,37 +142,59 @@ def _merged(text: str, row: Mapping[str, Any], where: str | Path) -> str:
 
 
 def _replaced(
-    text: str, span: tuple[int, int], old: Mapping[str, Any], row: Mapping[str, Any], lead: str
+    text: str, span: tuple[int, int], old: Mapping[str, Any], row: Mapping[str, Any]
 ) -> str:
-    """Return `text` with `row` in the place of `old`, whose further keys stay."""
-    new = {**old, **row}
+    """Return `text` with `row` in the place of `old`, whose further keys stay.
+
+    Nothing stays that was said of other bytes (``BOUND``), nor the address of another licence. A
+    member that stays as it was keeps its characters.
+    """
+    gone = {key for key in BOUND if old.get("sha256") != row["sha256"]}
+    if row.get("license", old.get("license")) != old.get("license"):
+        gone.add("license_url")
+    new = {key: value for key, value in old.items() if key not in gone} | row
     if new == old:
         return text
-    start, end = span
-    return text[:start] + _rendered(new, lead) + text[end:]
+    members = list(_members(text, span[0]))
+    before = text[span[0] + 1 : members[0].at]  # the white space before the first
+    between = text[members[0].end : members[1].at] if len(members) > 1 else f",{before or ' '}"
+    parts = []
+    for member in members:
+        if member.key in new:
+            same = new[member.key] == old[member.key]
+            value = text[member.start : member.end] if same else _json(new[member.key])
+            parts.append(text[member.at : member.start] + value)
+    parts += [f"{_json(key)}: {_json(value)}" for key, value in new.items() if key not in old]
+    end = text[members[-1].end : span[1]]
+    return text[: span[0] + 1] + before + between.join(parts) + end + text[span[1] :]
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, allow_nan=False)
 
 
 def _merged_file(registry_path: Path, row: Mapping[str, Any]) -> bytes:
     """Return the new bytes of a registry, one that is yet to be made included."""
-    problems = _schema_problems(SCHEMA, {"models": [row]}, f"row {row.get('id')}")
+    problems = schema_problems(SCHEMA, {"models": [row]}, f"row {row.get('id')}")
     if problems:
         raise ArtefactError("\n".join(problems))
     fresh = json_text({"schema_version": 1, "models": []})
-    text = _read_text(registry_path) if registry_path.exists() else fresh
-    return _merged(text, row, registry_path).encode()
+    there = registry_path.exists()
+    data = read_bytes(registry_path, MAX_JSON) if there else fresh.encode()
+    return _merged(data, row, registry_path).encode()
 
 
-def _add_schema(folder: Path) -> None:
-    """Put the registry's schema beside it; one that is there already belongs to the folder."""
-    if not (folder / SCHEMA).exists():
-        write_bytes(folder / SCHEMA, (_DATA / SCHEMA).read_bytes())
+def _lacking_schema(folder: Path) -> dict[str, bytes]:
+    """Return the registry's schema by its name; nothing if the folder has one, which stays."""
+    return {} if (folder / SCHEMA).exists() else {SCHEMA: (_DATA / SCHEMA).read_bytes()}
 
 
 def upsert_row(registry_path: str | Path, row: Mapping[str, Any]) -> None:
     """Put `row` into a registry, at its place by id; make the registry if there is none.
 
     Other rows and other keys of the file keep every byte. An existing row of the same id keeps the
-    keys that `row` does not have (a signature bundle, quantisation keys, a licence URL).
+    keys that `row` does not have, except those that belonged to other bytes: with another sha256
+    signature and quantisation leave the row, and with another licence its address.
     ``registry.schema.json`` is put beside the registry if it is not there.
 
     Raises
@@ -167,5 +205,6 @@ def upsert_row(registry_path: str | Path, row: Mapping[str, Any]) -> None:
     """
     path = Path(registry_path)
     data = _merged_file(path, row)
-    _add_schema(path.parent)
+    for name, schema in _lacking_schema(path.parent).items():
+        write_bytes(path.parent / name, schema)
     write_bytes(path, data)

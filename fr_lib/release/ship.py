@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import platform
 import subprocess
+import tempfile
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from fr_lib.evaluate import SHIPPED_ARM, joined
-from fr_lib.files import ROOT, write_json
+from fr_lib.arms import SHIPPED_ARM
+from fr_lib.evaluate import joined
+from fr_lib.files import ROOT, remove, write_json
 from fr_lib.release.card import sidecar
 from fr_lib.release.checks import verify
 from fr_lib.release.onnx import MIN_PARITY_ROWS, export_onnx, open_session, parity
@@ -49,7 +51,7 @@ def _git_revision() -> str:
 
 
 def ship_model(run: RunDir) -> dict[str, Any]:
-    """Export the networks that were judged, and write everything that ships.
+    """Export the networks that were judged, and write everything that ships, whole or not at all.
 
     Parameters
     ----------
@@ -67,12 +69,21 @@ def ship_model(run: RunDir) -> dict[str, Any]:
         If an upstream file is missing or belongs to another run or corpus, or if the ONNX file
         does not reproduce the network.
     """
+    with tempfile.TemporaryDirectory(prefix=".model-", dir=run.path) as made:
+        written = _exported(run, Path(made, "model"))
+        with run.writing():
+            remove(run / "model")
+            Path(made, "model").rename(run / "model")
+    return run.write("export.json", written)
+
+
+def _exported(run: RunDir, folder: Path) -> dict[str, Any]:
+    """Make the model folder of a run at `folder`, and return what ``export.json`` holds."""
     corpus, loso, gate = run.corpus(), run.read("loso.json"), run.read("gate.json")
     recipe, seed = Recipe(**loso["recipe"]), loso["seeds"][0]
     networks = load_networks(run)
     graph, aware = joined(networks, corpus), networks[SHIPPED_ARM]
-    folder = run / "model"
-    folder.mkdir(exist_ok=True)
+    folder.mkdir()
     file = folder / f"{MODEL_ID}.onnx"
     facts = export_onnx(graph, file)
     features, block = aware.scaler(corpus.features()), corpus.codec_block()
@@ -93,21 +104,18 @@ def ship_model(run: RunDir) -> dict[str, Any]:
         recipe=recipe.as_dict()
         | {"seed": seed, "made_rows": made_count(len(corpus.table), recipe.made_per_row)},
         provenance=provenance(),
-        synthetic="synthetic" in corpus.table and bool(corpus.table["synthetic"].any()),
+        synthetic=corpus.synthetic,
     )
     write_json(folder / f"{MODEL_ID}.json", card)
     upsert_row(folder / REGISTRY, registry_row(card))
-    return run.write(
-        "export.json",
-        {
-            "facts": facts,
-            "parity": agreement,
-            "card": card,
-            "row": registry_row(card),
-            "problems": verify(folder),
-            "example": _example(corpus, file, features, block),
-        },
-    )
+    return {
+        "facts": facts,
+        "parity": agreement,
+        "card": card,
+        "row": registry_row(card),
+        "problems": verify(folder),
+        "example": _example(corpus, file, features, block),
+    }
 
 
 def _example(corpus: Any, file: Path, features: np.ndarray, block: np.ndarray) -> dict[str, Any]:

@@ -6,8 +6,6 @@ JSON files and nothing else, so no number in them is typed; a name that no file 
 
 from __future__ import annotations
 
-import math
-import re
 import shutil
 import subprocess
 import sys
@@ -18,11 +16,23 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from markupsafe import Markup
 
-from fr_lib.errors import ArtefactError, say
+from fr_lib.arms import ARMS, BLIND_ARM, SHIPPED_ARM
+from fr_lib.corpus import formula_applies, teacher_of
+from fr_lib.errors import ArtefactError, say, text
+from fr_lib.evaluate import (
+    LEAVE_ONE_OUT,
+    LIFT_CLAUSE,
+    ONE_CODEC,
+    RETRAIN_PENDING,
+    SEED_CLAUSE,
+    failed_clauses,
+)
 from fr_lib.files import ROOT, read_json
+from fr_lib.report.names import page_code, page_name, page_text
 from fr_lib.report.tables import shipped_first, worst_of_domain
-from fr_lib.runs import RunDir, find
+from fr_lib.runs import CHAPTERS, PAGES, RunDir, find
 from fr_lib.schema import ADAPTERS, CANONICAL_6, ENCODER_VOCAB_V2
 
 PUBLISHED = ROOT / "data" / "adr0323_published.json"
@@ -36,9 +46,7 @@ def number(value: float | None, digits: int = 3) -> str:
     >>> number(0.12345, 2), number(None)
     ('0.12', 'not measured')
     """
-    if value is None or not math.isfinite(value):
-        return "not measured"
-    return f"{value:.{digits}f}"
+    return text(value, f".{digits}f")
 
 
 def thousands(value: float) -> str:
@@ -49,11 +57,14 @@ def thousands(value: float) -> str:
 def page_values(run: RunDir) -> dict[str, Any]:
     """Return what the pages may use, all of it read from files of the run or of the project."""
     card = read_json(run / "model" / "fr_regressor_v3.json", made_by="04_export")
-    audit = run.read("audit.json")
+    audit, gate = run.read("audit.json"), run.read("gate.json")
+    clauses = {clause["name"]: clause for clause in gate["clauses"]}
     return {
         "audit": audit,
         "loso": run.read("loso.json"),
-        "gate": run.read("gate.json"),
+        "gate": gate,
+        "lift_clause": clauses[LIFT_CLAUSE],
+        "seed_clause": clauses[SEED_CLAUSE],
         "outside": run.read("outside.json"),
         "elsewhere": _elsewhere(find(run, "beyond")),
         "export": run.read("export.json"),
@@ -64,6 +75,16 @@ def page_values(run: RunDir) -> dict[str, Any]:
         "ablation": find(run, "ablation"),
         "seeds": seed_figures(find(run, "seeds")),
         "published": read_json(PUBLISHED, made_by="a checkout of the project"),
+        "teacher": teacher_of(audit["identity"]["teacher"]),
+        "formula_applies": formula_applies(audit["teacher_check"]),
+        "chapters": CHAPTERS,
+        "pages": PAGES,
+        "failed": failed_clauses(gate),
+        "retrain_pending": RETRAIN_PENDING,
+        "schemes": {"left_out": LEAVE_ONE_OUT, "alone": ONE_CODEC},
+        "arms": ARMS,
+        "aware": SHIPPED_ARM,
+        "blind": BLIND_ARM,
         "adapters": ADAPTERS,
         "features": CANONICAL_6,
         "vocab_v2": ENCODER_VOCAB_V2,
@@ -75,7 +96,7 @@ def page_values(run: RunDir) -> dict[str, Any]:
     }
 
 
-def _elsewhere(beyond: Mapping[str, Any] | None, arm: str = "v3") -> dict[str, Any] | None:
+def _elsewhere(beyond: Mapping[str, Any] | None, arm: str = SHIPPED_ARM) -> dict[str, Any] | None:
     """Return, per recipe, an arm's errors outside the corpus in VMAF points, what ships first."""
     if beyond is None:
         return None
@@ -118,16 +139,16 @@ def clip_figures(made: Mapping[str, Any] | None) -> dict[str, Any] | None:
 
 
 def seed_figures(found: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """Return, per arm, mean and spread over seeds of mean PLCC and mean RMSE; and v3 against v1.
+    """Return, per arm, mean and spread over seeds of mean PLCC and mean RMSE; and the block's lift.
 
-    ``lift`` holds, per metric, the mean over seeds of v3 minus v1, the lowest and the highest seed,
-    and in how many seeds v3 was better.
+    ``lift`` holds, per metric, the mean over seeds of the shipped arm minus the blind one, the
+    lowest and the highest seed, and in how many seeds the shipped one was better.
     """
     if found is None:
         return None
     folds = pd.DataFrame(found["folds"])
     means = folds.groupby(["arm", "seed"])[["plcc", "rmse"]].mean()
-    lift = means.loc["v3"] - means.loc["v1"]
+    lift = means.loc[SHIPPED_ARM] - means.loc[BLIND_ARM]
     return {
         "count": int(folds["seed"].nunique()),
         "arms": {
@@ -150,15 +171,28 @@ def seed_figures(found: Mapping[str, Any] | None) -> dict[str, Any] | None:
     }
 
 
-def render_page(text: str, values: Mapping[str, Any]) -> str:
-    """Fill a page; jinja2.UndefinedError if it names what no file has."""
+def render_page(page: str, values: Mapping[str, Any]) -> str:
+    """Fill a page; jinja2.UndefinedError if it names what no file has.
+
+    Text that is put in means itself, whatever is in it: see :mod:`fr_lib.report.names`.
+    """
     import jinja2
 
     environment = jinja2.Environment(
-        undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        autoescape=False,
+        finalize=page_text,
     )
-    environment.filters |= {"number": number, "thousands": thousands}
-    return environment.from_string(text).render(values)
+    environment.filters |= {
+        "number": lambda *given: Markup(number(*given)),
+        "thousands": lambda value: Markup(thousands(value)),
+        "text": lambda *given: Markup(text(*given)),
+        "name": page_name,
+        "code": page_code,
+    }
+    return environment.from_string(page).render(values)
 
 
 def stage_book(run: RunDir, missing: Mapping[str, str]) -> Path:
@@ -173,22 +207,22 @@ def stage_book(run: RunDir, missing: Mapping[str, str]) -> Path:
     Raises
     ------
     ArtefactError
-        If a notebook of the table of contents was not executed in this run.
+        If a chapter was not executed in this run.
     """
     stage = run / "book"
     shutil.rmtree(stage, ignore_errors=True)
     stage.mkdir(parents=True)
     values = page_values(run)
     for source in sorted((ROOT / "book").iterdir()):
-        if source.suffix == ".md":
+        if source.suffix == ".md" or source.name == "_toc.yml":
             (stage / source.name).write_text(render_page(source.read_text(), values))
         elif source.is_dir():
             shutil.copytree(source, stage / source.name)
         else:
             shutil.copy(source, stage)
     shutil.copytree(run / "figures", stage / "figures")
-    for name in re.findall(r"notebooks/(\w+)", (stage / "_toc.yml").read_text()):
-        (stage / "notebooks").mkdir(exist_ok=True)
+    (stage / "notebooks").mkdir()
+    for name in (chapter.name for chapter in CHAPTERS):
         if name in missing:
             page = (ROOT / "book" / "templates" / "missing.md").read_text()
             page = render_page(page, {"title": _title(name), "reason": missing[name]})

@@ -9,34 +9,42 @@ from typing import Any
 import pandas as pd
 from pandas.io.formats.style import Styler
 
-from fr_lib.runs import plain
-from fr_lib.schema import CANONICAL_6, NEWEST_VOCAB
+from fr_lib.arms import ARMS, BLIND_ARM, SHIPPED_ARM
+from fr_lib.errors import NOT_MEASURED, text
+from fr_lib.evaluate import ONE_CODEC
+from fr_lib.report.names import cell_text, page_text
+from fr_lib.schema import CANONICAL_6, VMAF_BIN
 
+_CELL = "white-space: pre-wrap; overflow-wrap: break-word; max-width: 30em"
 TEACHER_COLUMNS = ["src", "encoder", "preset", "quality", "n_rows", "max_abs_difference"]
 TWIN_COLUMNS = ["a", "b", "signs", "equal_rows", "common_rows"]
-ARM_NAMES = {
-    "v1": "v1: six features",
-    "v2": "v2: + 12-slot block",
-    "v3": f"v3: + {len(NEWEST_VOCAB)}-slot block",
-}
 
 
-def text(value: float | None, form: str) -> str:
-    """Return a figure in a format such as ``.3f``, or "not measured" where there is none."""
-    return "not measured" if value is None else format(value, form)
+def teacher_sentence(check: Mapping[str, Any]) -> str:
+    """Return what the teacher's formula says of the rows, or why it cannot be asked."""
+    if check["status"] != "measured":
+        return f"No row could be checked here: {check['reason']}."
+    return (
+        f"{check['n_disagree']:,} of {check['n_rows']:,} rows differ by more than "
+        f"{check['tolerance']:g} VMAF points; the largest difference is "
+        f"{check['max_abs_difference']:.2g}."
+    )
 
 
 def show(table: pd.DataFrame) -> Styler:
     """Return a table for display without its row numbers; an empty one says so."""
     if table.empty:
         table = pd.DataFrame([["none", *[""] * (len(table.columns) - 1)]], columns=table.columns)
-    figures = dict.fromkeys(table.select_dtypes("float").columns, "{:.6g}")
-    return table.style.hide(axis="index").format(figures, na_rep="not measured")
+    forms = dict.fromkeys(table.columns, cell_text)
+    forms |= dict.fromkeys(table.select_dtypes("float").columns, "{:.6g}")
+    # Spaces and line ends belong to a name, and a long one must break somewhere.
+    style = table.style.hide(axis="index").set_table_styles([{"selector": "td", "props": _CELL}])
+    return style.format(forms, na_rep=NOT_MEASURED).format_index(escape="html", axis="columns")
 
 
 def _interval(pair: tuple[float | None, float | None], form: str) -> str:
     low, high = pair
-    return "not measured" if low is None else f"{low:{form}} to {high:{form}}"
+    return NOT_MEASURED if low is None else f"{low:{form}} to {high:{form}}"
 
 
 def arms_table(loso: Mapping[str, Any]) -> pd.DataFrame:
@@ -46,7 +54,7 @@ def arms_table(loso: Mapping[str, Any]) -> pd.DataFrame:
         figures, intervals = facts["summary"], facts["intervals"]
         rows.append(
             {
-                "arm": ARM_NAMES[arm],
+                "arm": ARMS[arm].label,
                 "mean PLCC": text(figures["mean_plcc"], ".6f"),
                 "95 % interval": _interval(intervals["plcc"], ".5f"),
                 "worst PLCC": text(figures["min_plcc"], ".5f"),
@@ -87,7 +95,10 @@ def made_sentence(recipe: Mapping[str, Any]) -> str:
 
 def reasons(clauses: Sequence[Mapping[str, Any]]) -> str:
     """Return what each clause of the gate says, as a Markdown list."""
-    return "\n".join(f"- **{c['name']}**: {c['reason']} ({c['source']})." for c in clauses)
+    return "\n".join(
+        f"- **{page_text(c['name'])}**: {page_text(c['reason'])} ({page_text(c['source'])})."
+        for c in clauses
+    )
 
 
 def gate_table(clauses: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
@@ -116,13 +127,17 @@ def parity_table(parity: Mapping[str, Any]) -> pd.DataFrame:
     )
 
 
+def _answering(arm: str) -> str:
+    return f"{arm}, {ARMS[arm].sight}"
+
+
 def slots_table(card: Mapping[str, Any]) -> pd.DataFrame:
     """Return training rows per slot and which network answers for it."""
     return pd.DataFrame(
         {
             "slot": slot,
             "training rows": f"{rows:,}",
-            "answered by": "v3, codec-aware" if rows else "v1, codec-blind",
+            "answered by": _answering(SHIPPED_ARM if rows else BLIND_ARM),
         }
         for slot, rows in card["trained_slots"].items()
     )
@@ -149,7 +164,7 @@ def calibration_table(loso: Mapping[str, Any]) -> pd.DataFrame:
     """Return residuals per range of VMAF, in VMAF points."""
     return pd.DataFrame(
         {
-            "VMAF": f"{row['low']} to {row['low'] + 10}",
+            "VMAF": f"{row['low']} to {row['low'] + VMAF_BIN}",
             "rows": f"{row['rows']:,}",
             "bias": text(row["bias"], "+.3f"),
             "RMSE": text(row["rmse"], ".3f"),
@@ -164,7 +179,7 @@ def frames_table(frames: pd.DataFrame) -> pd.DataFrame:
     shown = frames.rename(columns={"frame_index": "frame"}).copy()
     for column in shown.select_dtypes("number").columns:
         digits = 0 if column == "frame" else 3
-        shown[column] = [text(plain(value), f".{digits}f") for value in shown[column]]
+        shown[column] = [text(value, f".{digits}f") for value in shown[column]]
     return shown
 
 
@@ -187,7 +202,7 @@ def transfer_table(transfer: Mapping[str, Any]) -> pd.DataFrame:
 def transfer_matrix(transfer: Mapping[str, Any], answer: str, column: str) -> pd.DataFrame:
     """Return a figure for every codec trained on alone (rows) and scored (columns)."""
     pairs = pd.DataFrame(transfer["pairs"])
-    own = pairs[(pairs["scheme"] == "train on one codec") & (pairs["answer"] == answer)]
+    own = pairs[(pairs["scheme"] == ONE_CODEC) & (pairs["answer"] == answer)]
     matrix = own.pivot_table(index="trained_on", columns="scored_on", values=column)
     order = transfer["encoders"]
     return matrix.loc[order, order]
@@ -249,7 +264,7 @@ def outside_table(facts: Mapping[str, Any]) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "recipe": name,
-            "arm": ARM_NAMES[arm],
+            "arm": ARMS[arm].label,
             "RMSE": text(report["stress"]["rmse"], ".3f"),
             "median cell": text(report["stress"]["median_cell"], ".3f"),
             "worst cell": text(report["stress"]["worst_cell"]["rmse"], ".2f"),
@@ -261,7 +276,7 @@ def outside_table(facts: Mapping[str, Any]) -> pd.DataFrame:
 
 
 def outside_slots_table(facts: Mapping[str, Any]) -> pd.DataFrame:
-    """Return RMSE and bias on the stress set per answer of the shipped recipe's v1 and v3."""
+    """Return RMSE and bias on the stress set per answer of the shipped recipe's arms that ship."""
     return pd.DataFrame(
         {
             "asked as": row["answer"],
@@ -269,7 +284,7 @@ def outside_slots_table(facts: Mapping[str, Any]) -> pd.DataFrame:
             "bias": text(row["bias"], "+.3f"),
         }
         for _, arm, report in _reports(facts, [facts["shipped"]])
-        if arm in ("v1", "v3")
+        if arm in (BLIND_ARM, SHIPPED_ARM)
         for row in report["stress"]["by_answer"]
     )
 
@@ -279,7 +294,7 @@ def swap_table(facts: Mapping[str, Any]) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "recipe": name,
-            "arm": ARM_NAMES[arm],
+            "arm": ARMS[arm].label,
             "rows x blocks": f"{report['swap']['rows']:,} x {report['swap']['blocks']}",
             "mean": text(report["swap"]["mean"], ".4f"),
             "p99": text(report["swap"]["p99"], ".3f"),
@@ -337,7 +352,7 @@ def domain_table(facts: Mapping[str, Any]) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "recipe": name,
-            "arm": ARM_NAMES[arm],
+            "arm": ARMS[arm].label,
             "frames outside": text(report["stress"]["domain"]["share_outside"], ".1%"),
             "RMSE inside": text(report["stress"]["domain"]["rmse_inside"], ".3f"),
             "RMSE outside": text(report["stress"]["domain"]["rmse_outside"], ".3f"),
@@ -346,7 +361,8 @@ def domain_table(facts: Mapping[str, Any]) -> pd.DataFrame:
     )
 
 
-LOG_COLUMNS = ["log", "frames", "VMAF", "outside", "v1", "v3", "adr0319 v3"]
+LOG_COLUMNS = ["log", "frames", "VMAF", "outside", BLIND_ARM, SHIPPED_ARM]
+LOG_COLUMNS += [f"adr0319 {SHIPPED_ARM}"]
 
 
 def logs_table(facts: Mapping[str, Any]) -> pd.DataFrame:
@@ -360,9 +376,9 @@ def logs_table(facts: Mapping[str, Any]) -> pd.DataFrame:
             f"{log['frames']:,}",
             text(log["vmaf"], ".2f"),
             text(log["share_outside"], ".0%"),
-            text(log["rmse"]["v1"], ".3f"),
-            text(log["rmse"]["v3"], ".3f"),
-            text(other["rmse"]["v3"], ".2f"),
+            text(log["rmse"][BLIND_ARM], ".3f"),
+            text(log["rmse"][SHIPPED_ARM], ".3f"),
+            text(other["rmse"][SHIPPED_ARM], ".2f"),
         )
         for log, other in zip(shipped, adr, strict=True)
     ]
@@ -374,7 +390,8 @@ def logs_sentence(facts: Mapping[str, Any]) -> str:
     logs = facts["recipes"][facts["shipped"]]["logs"]
     if not logs:
         return "No logs were given when this was measured."
-    errors = [log["rmse"]["v3"] for log in logs if log["rmse"]["v3"] is not None]
+    errors = [log["rmse"][SHIPPED_ARM] for log in logs]
+    errors = [error for error in errors if error is not None]
     if not errors:
         return "No answer of the network that ships is finite."
     return (

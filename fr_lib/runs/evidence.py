@@ -25,7 +25,7 @@ STORE = ROOT / "data" / "evidence"
 REMEDY = "make book PROFILE=full"
 # What decides the figures; stored results are stale when any of it comes to mean something else.
 CODE = (
-    *("schema", "corpus/load", "corpus/rows", "corpus/teachers", "corpus/logs"),
+    *("schema", "arms", "corpus/load", "corpus/rows", "corpus/teachers", "corpus/logs"),
     *("train/model", "train/recipe", "train/made", "train/fold", "train/batch", "train/many"),
     *("evaluate/rivals", "evaluate/loso", "evaluate/outside"),
     *("evaluate/transfer", "evaluate/ablation"),
@@ -113,7 +113,8 @@ def get_evidence(
 def record(run: RunDir, name: str, data: Mapping[str, Any]) -> dict[str, Any]:
     """Write a result with this run's stamps into the run directory, and return it."""
     stamped = plain(dict(data)) | {"stamps": stamps(run)}
-    write_json(run / "evidence" / f"{name}.json", stamped)
+    with run.writing():
+        write_json(run / "evidence" / f"{name}.json", stamped)
     return stamped
 
 

@@ -27,7 +27,8 @@ def save_networks(run: RunDir, networks: Mapping[str, Trained]) -> str:
     # Into memory first: in a file, torch keeps the file's own (temporary) name among the bytes.
     stored = io.BytesIO()
     torch.save({arm: _parts(net) for arm, net in networks.items()}, stored)
-    write_bytes(run / FILE, stored.getvalue())
+    with run.writing():
+        write_bytes(run / FILE, stored.getvalue())
     return sha256_of(run / FILE)
 
 

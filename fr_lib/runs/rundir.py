@@ -3,6 +3,9 @@
 Each notebook reads the files of the one before, and writes its own. Every file carries the run's id
 and the hash of its corpus, and a file of another run or another corpus is refused. The checked rows
 travel as ``corpus.parquet``, whose own hash stands in ``audit.json``.
+
+A folder is a run's by its mark, and nothing is removed from one without. Who begins a run writes a
+new mark; a process that has met another one since neither reads nor writes there any more.
 """
 
 from __future__ import annotations
@@ -11,28 +14,27 @@ import io
 import json
 import math
 import os
+import secrets
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from fr_lib.corpus import Corpus, write_table
-from fr_lib.errors import ArtefactError, say
-from fr_lib.files import read_json, sha256_of, write_bytes, write_json
+from fr_lib.errors import ArtefactError, InputError, say
+from fr_lib.files import read_json, remove, sha256_of, write_bytes, write_json
+from fr_lib.runs.chapters import ARTEFACTS
+from fr_lib.system import sole_writer
 
-# File, and the notebook that writes it, in order. What comes after a rerun notebook is stale.
-ARTEFACTS = {
-    "corpus.parquet": "01_corpus_audit",
-    "audit.json": "01_corpus_audit",
-    "loso.json": "02_loso",
-    "folds.parquet": "02_loso",
-    "oof.parquet": "02_loso",
-    "networks.pt": "02_loso",
-    "outside.json": "03_gate",
-    "gate.json": "03_gate",
-    "export.json": "04_export",
-}
 PROGRESS = "progress.json"
+MARK = "run.json"
+LOCK = "run.lock"
+# By this variable the kernels of a whole run know whose they are.
+OWNER = "FR_LIB_RUN"
+# How the copy of a notebook ends while it is executed.
+UNFINISHED = ".inprogress.ipynb"
 
 
 def project_path(path: str | Path) -> Path:
@@ -74,9 +76,100 @@ class RunDir:
     def __init__(self, path: str | Path) -> None:
         self.path = project_path(path)
         self.run_id = self.path.resolve().name
+        self.mark: str | None = None
 
     def __truediv__(self, name: str) -> Path:
         return self.path / name
+
+    @contextmanager
+    def sole(self) -> Iterator[None]:
+        """Keep the folder to one whole run, its kernels included, from first file to verdict.
+
+        Raises
+        ------
+        InputError
+            If the folder holds files and no mark, is no folder, or another process writes there.
+            Nothing was written then.
+        """
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.path.mkdir(exist_ok=True)
+        self._refuse_foreign(p for p in self.path.iterdir() if p.name != LOCK)
+        with sole_writer(self.path, self / LOCK):
+            os.environ[OWNER] = self._write_mark()
+            try:
+                yield
+            finally:
+                del os.environ[OWNER]
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Write here, unless another process does or another run has begun since.
+
+        Raises
+        ------
+        InputError
+            If a whole run is at work here, and this is none of its kernels.
+        ArtefactError
+            If another run has begun here since this one first looked.
+        """
+        self._refuse_other_run()
+        if self._is_owner():
+            yield  # the run that started this kernel holds the lock
+            return
+        self.path.mkdir(parents=True, exist_ok=True)
+        with sole_writer(self.path, self / LOCK):
+            self._refuse_other_run()
+            yield
+
+    @contextmanager
+    def at_rest(self) -> Iterator[None]:
+        """Keep runs out while the folder's results are read; InputError if one is at work."""
+        if not os.access(self.path, os.W_OK):
+            yield  # no run can write here
+            return
+        with sole_writer(self.path, self / LOCK):
+            yield
+
+    def _is_owner(self) -> bool:
+        return self.mark is not None and os.environ.get(OWNER) == self.mark
+
+    def _write_mark(self) -> str:
+        self.mark = secrets.token_hex(16)
+        write_json(self / MARK, {"run": self.mark, "pid": os.getpid()})
+        return self.mark
+
+    def _read_mark(self) -> str | None:
+        if not (self / MARK).is_file():
+            return None
+        mark = read_json(self / MARK, made_by=ARTEFACTS["audit.json"])
+        return mark.get("run") if isinstance(mark, dict) else None
+
+    def _refuse_other_run(self) -> None:
+        found = self._read_mark()
+        if self.mark is None:
+            self.mark = found
+        if found != self.mark:
+            raise ArtefactError(
+                say(
+                    str(self.path),
+                    "another run has begun here meanwhile",
+                    "one run at a time",
+                    "run it again in another folder",
+                )
+            )
+
+    def _refuse_foreign(self, found: Iterable[Path]) -> None:
+        """Refuse a folder that holds what was `found` and has no mark."""
+        first = min(found, default=None)
+        if first is not None and self._read_mark() is None:
+            raise InputError(
+                say(
+                    str(self.path),
+                    f"it holds {first.name} and was not made by a run ({MARK} is missing)",
+                    "a new or empty folder, or that of an earlier run",
+                    "name another run directory",
+                )
+            )
 
     def begin(self, corpus: Corpus) -> None:
         """Start the run from a loaded corpus: drop what an earlier corpus left, keep the rows.
@@ -84,21 +177,42 @@ class RunDir:
         Parameters
         ----------
         corpus : Corpus
+
+        Raises
+        ------
+        InputError
+            If the folder has no mark and holds what would have to go.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
-        self.drop_after("")
-        self.corpus_sha256 = corpus.sha256
-        write_table(corpus.table, self / "corpus.parquet")
+        # papermill has begun this notebook's own copy by now, wherever it was told to.
+        own = ARTEFACTS["corpus.parquet"]
+        self._refuse_foreign(p for p in self._made_after("") if not p.name.startswith(own))
+        with self.writing():
+            if not self._is_owner():
+                self._write_mark()
+            self.drop_after("")
+            self.corpus_sha256 = corpus.sha256
+            write_table(corpus.table, self / "corpus.parquet")
+
+    def _made_after(self, notebook: str) -> Iterator[Path]:
+        """Yield what is there of all that a notebook named `notebook` or later writes."""
+        names = [name for name, writer in ARTEFACTS.items() if writer >= notebook]
+        names += ["model"] * (ARTEFACTS["export.json"] >= notebook) + ["book"]
+        yield from (self / name for name in names if os.path.lexists(self / name))
+        for copy in self.path.glob("notebooks/*.ipynb"):
+            if copy.name >= notebook and not copy.name.endswith(UNFINISHED):
+                yield copy
+
+    def removed(self) -> list[Path]:
+        """Return the files and folders that a new run in this folder removes."""
+        return [self / name for name in (*ARTEFACTS, "model", "notebooks", "book")]
 
     def drop_after(self, notebook: str) -> None:
-        """Remove every file that a notebook named `notebook` or later writes; "" is before all."""
-        for name, writer in ARTEFACTS.items():
-            if writer >= notebook:
-                (self / name).unlink(missing_ok=True)
-        model = self / "model"
-        if model.is_dir() and ARTEFACTS["export.json"] >= notebook:
-            for file in model.iterdir():
-                file.unlink()
+        """Remove all that a notebook named `notebook` or later writes; "" is before all.
+
+        The executed copies of these notebooks and the book go too; a copy in work stays.
+        """
+        for path in list(self._made_after(notebook)):
+            remove(path)
 
     def write(self, name: str, data: dict[str, Any]) -> dict[str, Any]:
         """Stamp `data` with run id and corpus hash, write it, and return what was written.
@@ -107,11 +221,13 @@ class RunDir:
         """
         stamp = {"run_id": self.run_id, "corpus_sha256": self._corpus_sha256()}
         stamped = plain(data) | stamp
-        if name == "audit.json":
-            stamped["corpus_parquet_sha256"] = sha256_of(self / "corpus.parquet")
-        write_json(self / name, stamped)
-        # A rerun notebook makes what later ones wrote stale, though run and corpus are the same.
-        self.drop_after(ARTEFACTS[name] + "~")
+        with self.writing():
+            if name == "audit.json":
+                stamped["corpus_parquet_sha256"] = sha256_of(self / "corpus.parquet")
+            write_json(self / name, stamped)
+            # A rerun notebook makes what later ones wrote stale, though run and corpus are the
+            # same.
+            self.drop_after(ARTEFACTS[name] + "~")
         return stamped
 
     def _corpus_sha256(self) -> str:
@@ -131,6 +247,7 @@ class RunDir:
             If it is missing, or belongs to another run or another corpus.
         """
         maker = ARTEFACTS[name]
+        self._refuse_other_run()
         data = read_json(self / name, made_by=maker)
         wanted = {"run_id": self.run_id, "corpus_sha256": self._corpus_sha256()}
         for key, value in wanted.items():
@@ -142,7 +259,8 @@ class RunDir:
 
     def write_table(self, name: str, table: pd.DataFrame) -> None:
         """Write a table beside the JSON files; :meth:`read_table` reads it back."""
-        write_table(table, self / name)
+        with self.writing():
+            write_table(table, self / name)
 
     def read_table(self, name: str) -> pd.DataFrame:
         """Read a table; ArtefactError if it is missing."""
@@ -185,11 +303,10 @@ class RunDir:
 
     def save_figure(self, figure: Any, name: str) -> Any:
         """Save a figure as ``figures/<name>.png`` for the card, and return it for display."""
-        folder = self / "figures"
-        folder.mkdir(exist_ok=True)
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", dpi=140)
-        write_bytes(folder / f"{name}.png", buffer.getvalue())
+        with self.writing():
+            write_bytes(self / "figures" / f"{name}.png", buffer.getvalue())
         return figure
 
     def progress(self, message: str, share: float) -> None:

@@ -11,7 +11,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "batch": ["Job", "N_FEATURES", "Scaler", "Trained", "new_model"],
         "made": ["HIGHEST", "MOTION_MAX", "draw_domain", "into_domain", "made_count"],
-        "many": ["keep_processes", "train_many"],
+        "many": ["keep_processes", "pick_device", "train_many"],
         "model": ["FRRegressor", "ShippedRegressor"],
         "recipe": ["DEFAULT_RECIPE", "RECIPES", "Recipe", "beside", "recipe_for"],
     },

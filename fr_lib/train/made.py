@@ -12,7 +12,7 @@ import math
 
 import numpy as np
 
-from fr_lib.corpus import vmaf_from_features
+from fr_lib.corpus import V061
 from fr_lib.schema import N_FEATURES, NEWEST_VOCAB
 
 # The domain: adm2 lies within ADM_SPREAD of a line over the mean of the vif scales, a coarser vif
@@ -157,4 +157,4 @@ def made_rows(table: np.ndarray, per_row: int, seed: int) -> tuple[np.ndarray, n
         ]
     ).astype(np.float32)
     rows = np.concatenate([features, _blocks(rng, table, count)], axis=1)
-    return rows, vmaf_from_features(features).astype(np.float32)
+    return rows, V061.formula(features).astype(np.float32)

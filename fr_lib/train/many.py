@@ -11,18 +11,21 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_EXCEPTION, BrokenExecutor, wait
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
 
 import numpy as np
 import torch
-from loky import ProcessPoolExecutor, cpu_count
+from joblib import cpu_count
 
 from fr_lib.errors import InputError, TrainingError, say
 from fr_lib.train.batch import Job, Trained, train_batch, training_rows
 from fr_lib.train.recipe import Recipe
+from fr_lib.train.worker import Worker, WorkerDied
 
 # Models per batch: more hide the cost of a call no better, and their state outgrows the cache.
 MAX_BATCH_OF_MODELS = 32
@@ -179,13 +182,13 @@ def _here(work: _Work) -> list[Trained]:
 
 def _in_processes(work: _Work) -> list[Trained]:
     """Train batches in a process per core."""
-    with tempfile.TemporaryDirectory() as name, keep_processes() as pool:
+    with tempfile.TemporaryDirectory() as name, keep_processes() as crew:
         folder = Path(name)
         board = _new_board(folder, len(work.batches))
         filed = _laid_out(folder, work.x, work.y, work.batches)
         try:
             futures = [
-                pool.submit(_at_work, folder, k, batch, work.recipe, work.device)
+                crew.submit(_at_work, folder, k, batch, work.recipe, work.device)
                 for k, batch in enumerate(filed)
             ]
             while (state := wait(futures, GLANCE, FIRST_EXCEPTION)).not_done:
@@ -195,7 +198,7 @@ def _in_processes(work: _Work) -> list[Trained]:
                 if done.any():
                     work.report(float(done.sum()), float(loss[done > 0].mean()))
             parts = [future.result() for future in futures]
-        except BrokenExecutor:
+        except WorkerDied:
             raise TrainingError(
                 say(
                     "training",
@@ -208,11 +211,37 @@ def _in_processes(work: _Work) -> list[Trained]:
     return [model for part in parts for model in part]
 
 
-_kept: list[ProcessPoolExecutor] = []
+class _Crew:
+    """A process per core, each with a thread that waits for its answers."""
+
+    def __init__(self, size: int) -> None:
+        self._workers = [Worker() for _ in range(size)]
+        self._idle: SimpleQueue[Worker] = SimpleQueue()
+        for worker in self._workers:
+            self._idle.put(worker)
+        self._threads = ThreadPoolExecutor(size)
+
+    def submit(self, function: Callable[..., Any], *arguments: Any) -> Future:
+        return self._threads.submit(self._hand_over, function, *arguments)
+
+    def _hand_over(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        worker = self._idle.get()
+        try:
+            return worker.call(function, *arguments)
+        finally:
+            self._idle.put(worker)
+
+    def stop(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        for worker in self._workers:
+            worker.stop()
+
+
+_kept: list[_Crew] = []
 
 
 @contextmanager
-def keep_processes() -> Iterator[ProcessPoolExecutor]:
+def keep_processes() -> Iterator[_Crew]:
     """Let the calls of :func:`train_many` inside the block share their processes.
 
     Starting them takes about two seconds. None outlives the block, however it ends.
@@ -220,12 +249,12 @@ def keep_processes() -> Iterator[ProcessPoolExecutor]:
     if _kept:
         yield _kept[0]
         return
-    _kept.append(ProcessPoolExecutor(cpu_count()))
+    _kept.append(_Crew(cpu_count()))
     try:
         yield _kept[0]
     finally:
         # Results are here by now, or nobody waits for them any more.
-        _kept.pop().shutdown(kill_workers=True)
+        _kept.pop().stop()
 
 
 def _new_board(folder: Path, batches: int) -> np.ndarray:

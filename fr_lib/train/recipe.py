@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from fr_lib.corpus import formula_applies
 from fr_lib.errors import InputError, say
 
 
@@ -137,7 +138,7 @@ def recipe_for(
     plan = named_recipe(name, epochs)
     if not plan.made_per_row:
         return plan, None
-    if teacher_check["status"] != "measured":
+    if not formula_applies(teacher_check):
         why = teacher_check["reason"]
     elif teacher_check["n_disagree"]:
         why = (

@@ -15,22 +15,21 @@ from matplotlib.ticker import (
     MultipleLocator,
 )
 
-from fr_lib.errors import InputError, say
+from fr_lib.arms import ARMS, SHIPPED_ARM
+from fr_lib.errors import NOT_FINITE, InputError, say, text
 from fr_lib.evaluate import LIFT_FLOOR
-from fr_lib.report.tables import ARM_NAMES
-from fr_lib.schema import encoder_index
+from fr_lib.report.names import labels
+from fr_lib.schema import VMAF_BIN, encoder_index
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 from fr_lib.report.plots.style import (
     _ALERT,
-    _BIN,
     _CORRELATIONS,
     _FAINT,
     _INK,
     _LEAST_LOSS,
-    ARM_STYLE,
     MAX_PANELS,
     SMALL,
     WIDTH_IN,
@@ -40,7 +39,6 @@ from fr_lib.report.plots.style import (
     _list_rows,
     _of_arm,
     _scatter,
-    _short,
     _solid_markers,
     figure,
 )
@@ -111,7 +109,7 @@ def fold_grid(oof: pd.DataFrame, folds: pd.DataFrame, arm: str) -> Figure:
     side = (WIDTH_IN - 0.8) / max(cols, 2) - 0.1
     fig, axes = figure(rows, cols, height=0.9 + rows * (side + 0.3))
     panels = np.atleast_1d(axes).ravel()
-    names = _short(shown["held_out"].tolist(), limit=24 if cols <= 3 else 18)
+    names = labels(shown["held_out"].tolist(), limit=24 if cols <= 3 else 18)
     for i, (name, fold) in enumerate(zip(names, shown.itertuples(), strict=True)):
         _predicted(_held_out(oof, fold.held_out), arm, panels[i], _fold_note(fold))
         panels[i].set_title(name, fontsize=SMALL)
@@ -137,8 +135,7 @@ def _held_out(oof: pd.DataFrame, name: str) -> pd.DataFrame:
 
 
 def _fold_note(fold: Any) -> str:
-    plcc = f"{fold.plcc:.5f}" if math.isfinite(fold.plcc) else "not finite"
-    rmse = f"{fold.rmse:.3f}" if math.isfinite(fold.rmse) else "not finite"
+    plcc, rmse = text(fold.plcc, ".5f", NOT_FINITE), text(fold.rmse, ".3f", NOT_FINITE)
     return f"PLCC {plcc}\nRMSE {rmse}"
 
 
@@ -176,18 +173,18 @@ def plot_residuals(oof: pd.DataFrame, arm: str, *, ax: Axes) -> Axes:
     """
     residual = (oof[f"pred_{arm}"] - oof["vmaf"]).to_numpy(dtype=float)
     _scatter(ax, oof, residual)
-    edges = np.arange(0, 101, _BIN)
+    edges = np.arange(0, 101, VMAF_BIN)
     low, median, high = _per_bin(oof["vmaf"].to_numpy(), residual, len(edges) - 1)
     # White edges keep the lines legible on the points they lie on.
     halo = [withStroke(linewidth=3.5, foreground="white")]
     line = {"edges": edges, "baseline": None, "color": "black", "zorder": 4, "path_effects": halo}
-    ax.stairs(median, linewidth=1.8, label=f"median per {_BIN} points", **line)
+    ax.stairs(median, linewidth=1.8, label=f"median per {VMAF_BIN} points", **line)
     ax.stairs(high, linewidth=1.3, linestyle=(0, (4, 1.5)), label="5 % and 95 %", **line)
     ax.stairs(low, linewidth=1.3, linestyle=(0, (4, 1.5)), **line)
     ax.axhline(0, color=_INK, linewidth=0.8, zorder=1)
     _frame(ax, "VMAF (points)", f"residual of {arm}: predicted - VMAF\n(VMAF points)")
     ax.set_xlim(-2, 102)
-    ax.xaxis.set_major_locator(MultipleLocator(_BIN))
+    ax.xaxis.set_major_locator(MultipleLocator(VMAF_BIN))
     _legend(ax)
     _solid_markers(ax.get_legend())
     return ax
@@ -196,7 +193,7 @@ def plot_residuals(oof: pd.DataFrame, arm: str, *, ax: Axes) -> Axes:
 def _per_bin(vmaf: np.ndarray, residual: np.ndarray, bins: int) -> np.ndarray:
     """Return the 5, 50 and 95 % quantiles of the finite residuals per bin; NaN where none lies."""
     quantiles = np.full((3, bins), np.nan)
-    at = np.clip(vmaf // _BIN, 0, bins - 1)
+    at = np.clip(vmaf // VMAF_BIN, 0, bins - 1)
     for k in range(bins):
         own = residual[(at == k) & np.isfinite(residual)]
         if len(own):
@@ -233,9 +230,7 @@ def plot_per_source(
         edge.
     """
     # evaluate brings torch, which a notebook without a network need not wait for.
-    from fr_lib.evaluate import SHIPPED_ARM
-
-    arms = [arm for arm in ARM_STYLE if (folds["arm"] == arm).any()]
+    arms = [arm for arm in ARMS if (folds["arm"] == arm).any()]
     values = pd.DataFrame({arm: _of_arm(folds, arm).set_index("held_out")[metric] for arm in arms})
     correlation = metric in _CORRELATIONS
     # From here on, more is worse.
@@ -244,10 +239,10 @@ def plot_per_source(
     loss = loss.sort_values(leading, ascending=False, na_position="first")
     worse_edge = 0.0 if correlation else 1.0
     for arm, shift in zip(arms, np.linspace(-0.2, 0.2, len(arms) + 2)[1:-1], strict=True):
-        colour, marker = ARM_STYLE[arm]
+        colour, marker = ARMS[arm].colour, ARMS[arm].marker
         at = np.arange(len(loss)) + shift
         style = {"color": colour, "linestyle": "none", "zorder": 3}
-        ax.plot(loss[arm], at, marker=marker, markersize=5, label=ARM_NAMES[arm], **style)
+        ax.plot(loss[arm], at, marker=marker, markersize=5, label=ARMS[arm].label, **style)
         _mark_not_finite(ax, at[loss[arm].isna()], worse_edge, colour)
     _write_not_finite(ax, np.flatnonzero(loss.isna().any(axis=1)), worse_edge)
     if limit is not None:
@@ -284,7 +279,7 @@ def _write_not_finite(ax: Axes, rows: np.ndarray, edge: float) -> None:
         ax.text(
             abs(edge - 0.03),
             row,
-            "not finite",
+            NOT_FINITE,
             transform=ax.get_yaxis_transform(),
             ha="left" if edge == 0 else "right",
             va="center",
@@ -329,10 +324,9 @@ def plot_lift(difference: Mapping[str, Any], *, ax: Axes) -> Axes:
     correlation = metric in _CORRELATIONS
     per_source = pd.Series(difference["per_source"], dtype=float)
     per_source = per_source.sort_values(ascending=correlation, na_position="first")
-    names = [*_short(list(per_source.index)), "mean, 95 % interval"]
     values = np.array([*per_source, _or_nan(difference["mean"])])
-    rows = np.arange(len(names))
-    colour, marker = ARM_STYLE[arm]
+    rows = np.arange(len(values))
+    colour, marker = ARMS[arm].colour, ARMS[arm].marker
     ax.axvline(0, color=_INK, linewidth=0.8)
     ax.plot(values[:-1], rows[:-1], "o", color=colour, markersize=4.5)
     ends = [_or_nan(difference["low"]), _or_nan(difference["high"])]
@@ -342,7 +336,7 @@ def plot_lift(difference: Mapping[str, Any], *, ax: Axes) -> Axes:
     _mark_not_finite(ax, rows[~np.isfinite(values)], 0.0 if correlation else 1.0, colour)
     unit = "right is better" if correlation else "VMAF points; left is better"
     _frame(ax, f"{metric.upper()} of {arm} minus {difference['baseline']} ({unit})", "")
-    _list_rows(ax, names, "held-out source")
+    _list_rows(ax, list(per_source.index), "held-out source", last=["mean, 95 % interval"])
     if metric == "plcc":
         _mark_floor(ax)
     _write_margin(ax, values, "+.6f" if correlation else "+.3f")
@@ -375,7 +369,7 @@ def _write_margin(ax: Axes, values: np.ndarray, form: str) -> None:
         ax.text(
             1.025,
             row,
-            format(values[row], form) if math.isfinite(values[row]) else "not finite",
+            text(values[row], form, NOT_FINITE),
             transform=ax.get_yaxis_transform(),
             va="center",
             fontsize=SMALL,

@@ -15,16 +15,17 @@ from matplotlib.ticker import (
     NullFormatter,
 )
 
+from fr_lib.arms import ARMS, BLIND_ARM, SHIPPED_ARM
 from fr_lib.report.tables import shipped_first
+from fr_lib.schema import VMAF_BIN
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 from fr_lib.report.plots.folds import _mark_not_finite, _write_margin
 from fr_lib.report.plots.style import (
-    _BIN,
+    _ALERT,
     _INK,
-    ARM_STYLE,
     SMALL,
     _encoders,
     _frame,
@@ -117,12 +118,9 @@ def plot_ablation(table: pd.DataFrame, *, ax: Axes) -> Axes:
     Axes
         The axis is logarithmic where the largest RMSE is over ten times the smallest.
     """
-    # evaluate brings torch, which a notebook without a network need not wait for.
-    from fr_lib.evaluate import SHIPPED_ARM
-
     rmse = table["rmse"].to_numpy(dtype=float)
     rows = np.arange(len(table))
-    colour, _ = ARM_STYLE[SHIPPED_ARM]
+    colour = ARMS[SHIPPED_ARM].colour
     ax.axvline(rmse[0], color=colour, linewidth=1, linestyle="--")
     ax.hlines(rows, table["low"], table["high"], color=_INK, linewidth=1.6)
     ax.plot(rmse[:1], rows[:1], "D", color=colour, markersize=6.5)
@@ -141,8 +139,8 @@ def plot_ablation(table: pd.DataFrame, *, ax: Axes) -> Axes:
     return ax
 
 
-# What ships is the darkest; its blind network, which answers for unseen codecs, comes beside it.
-_OUTSIDE_STYLE = ("#004488", "D"), ("#888888", "o"), ("#DDAA33", "s"), ("#BB5566", "^")
+# What ships has the style of its arms, other recipes these.
+_OTHER_STYLES = ("#DDAA33", "s"), (_ALERT, "^")
 
 
 def plot_outside(facts: Mapping[str, Any], groups: str, *, ax: Axes) -> Axes:
@@ -161,15 +159,16 @@ def plot_outside(facts: Mapping[str, Any], groups: str, *, ax: Axes) -> Axes:
         One line of markers per group: codec-aware of every recipe, codec-blind of the shipped one;
         the axis is logarithmic.
     """
-    shipped = facts["shipped"]
+    shipped, aware, blind = facts["shipped"], ARMS[SHIPPED_ARM], ARMS[BLIND_ARM]
     series = [
-        (shipped, "v3", f"{shipped}, codec-aware (ships)"),
-        (shipped, "v1", f"{shipped}, codec-blind"),
+        (shipped, aware, f"{shipped}, {aware.sight} (ships)"),
+        (shipped, blind, f"{shipped}, {blind.sight}"),
     ]
-    series += [(name, "v3", f"{name}, codec-aware") for name in shipped_first(facts)[1:]]
-    names = [g["name"] for g in facts["recipes"][shipped]["arms"]["v3"]["stress"][groups]]
-    for (recipe, arm, label), (colour, marker) in zip(series, _OUTSIDE_STYLE, strict=False):
-        found = facts["recipes"][recipe]["arms"][arm]["stress"][groups]
+    series += [(name, aware, f"{name}, {aware.sight}") for name in shipped_first(facts)[1:]]
+    styles = [(arm.colour, arm.marker) for arm in (aware, blind)] + [*_OTHER_STYLES]
+    names = [g["name"] for g in facts["recipes"][shipped]["arms"][aware.name]["stress"][groups]]
+    for (recipe, arm, label), (colour, marker) in zip(series, styles, strict=False):
+        found = facts["recipes"][recipe]["arms"][arm.name]["stress"][groups]
         ax.plot(
             # Where it is not finite there is no mark.
             [math.nan if g["rmse"] is None else max(g["rmse"], 1e-4) for g in found],
@@ -183,7 +182,7 @@ def plot_outside(facts: Mapping[str, Any], groups: str, *, ax: Axes) -> Axes:
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     ax.xaxis.set_minor_formatter(NullFormatter())
     _frame(ax, "RMSE over slots and quality values (VMAF points)", "")
-    form = {"bins": lambda n: f"VMAF {n} to {n + _BIN}", "widths": lambda n: f"{n} pixels wide"}
+    form = {"bins": lambda n: f"VMAF {n} to {n + VMAF_BIN}", "widths": lambda n: f"{n} pixels wide"}
     shown = [form.get(groups, str)(n) for n in names]
     _list_rows(ax, shown, "")
     ax.legend(

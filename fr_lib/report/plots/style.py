@@ -11,6 +11,8 @@ import pandas as pd
 from matplotlib import colormaps
 from matplotlib.colors import Colormap, ListedColormap, Normalize
 
+from fr_lib.errors import NOT_FINITE
+from fr_lib.report.names import labels
 from fr_lib.schema import encoder_index
 
 if TYPE_CHECKING:
@@ -46,12 +48,6 @@ PALETTE: Mapping[str, tuple[str, str]] = {
     "h264_videotoolbox": ("#004488", "P"),
     "hevc_videotoolbox": ("#993404", "P"),
 }
-# Of the three, the arm that ships is the darkest.
-ARM_STYLE: Mapping[str, tuple[str, str]] = {
-    "v1": ("#888888", "o"),
-    "v2": ("#DDAA33", "s"),
-    "v3": ("#004488", "D"),
-}
 _INK = "#333333"
 _ALERT = "#BB5566"
 _GRID = "#DDDDDD"
@@ -59,7 +55,6 @@ _FAINT = "#888888"
 _CORRELATIONS = ("plcc", "srocc")
 # On an axis of 1 - PLCC, a PLCC of 1 has no place; it is drawn here.
 _LEAST_LOSS = 1e-8
-_BIN = 10  # VMAF points
 
 
 def figure(rows: int = 1, cols: int = 1, height: float = 3.4) -> tuple[Figure, Any]:
@@ -130,46 +125,16 @@ def _encoders(table: pd.DataFrame) -> list[str]:
     return sorted(table["encoder"].unique(), key=encoder_index)
 
 
-def _short(names: Sequence[str], limit: int = 26) -> list[str]:
-    """Shorten long names: what all share at either end goes first, then each one's middle.
+def _list_rows(ax: Axes, names: Sequence[str], what: str, last: Sequence[str] = ()) -> None:
+    """Name the rows 0, 1, .. from the top, or every k-th where there is no room for all.
 
-    Names that then look alike get a number.
+    `last` are words of ours for rows below those of the names.
     """
-    if max(map(len, names), default=0) <= limit:
-        return list(names)
-    if len(names) > 1:
-        head = _shared(names)
-        tail = _shared([name[head:][::-1] for name in names])
-        names = [
-            "…" * (head > 0) + name[head : len(name) - tail] + "…" * (tail > 0) for name in names
-        ]
-    short = [_cut(name, limit) for name in names]
-    return [
-        name if short.count(name) == 1 else f"{name} ({short[: i + 1].count(name)})"
-        for i, name in enumerate(short)
-    ]
-
-
-def _shared(names: Sequence[str]) -> int:
-    """Return how many leading characters all names share."""
-    together = zip(*names, strict=False)
-    differ = (i for i, letters in enumerate(together) if len(set(letters)) > 1)
-    return next(differ, min(map(len, names)))
-
-
-def _cut(name: str, limit: int) -> str:
-    if len(name) <= limit:
-        return name
-    tail = limit // 2
-    return f"{name[: limit - tail - 1]}…{name[-tail:]}"
-
-
-def _list_rows(ax: Axes, names: Sequence[str], what: str) -> None:
-    """Name the rows 0, 1, .. from the top, or every k-th where there is no room for all."""
+    shown = [*labels(names), *last]
     inches = ax.get_window_extent().height / ax.get_figure(root=True).dpi
-    step = max(1, math.ceil(0.14 * len(names) / inches))
-    ax.set_yticks(range(0, len(names), step), _short(names)[::step])
-    ax.set_ylim(len(names) - 0.5, -0.5)
+    step = max(1, math.ceil(0.14 * len(shown) / inches))
+    ax.set_yticks(range(0, len(shown), step), shown[::step])
+    ax.set_ylim(len(shown) - 0.5, -0.5)
     ax.set_ylabel(what + f" (one in {step} named)" * (step > 1), fontsize=SMALL + 0.5)
 
 
@@ -197,7 +162,7 @@ def _scatter(ax: Axes, rows: pd.DataFrame, y: np.ndarray) -> None:
         )
     missing = int((~np.isfinite(y)).sum())
     if missing:
-        words = f"{missing:,} of {len(y):,} not finite"
+        words = f"{missing:,} of {len(y):,} {NOT_FINITE}"
         ax.text(0.03, 0.97, words, transform=ax.transAxes, va="top", fontsize=SMALL, color=_ALERT)
 
 
