@@ -35,6 +35,11 @@ GATE = "notebooks/03_gate"
 MORE = [*(f"notebooks/{name}" for name in EVIDENCE), "published", "own_corpus"]
 
 
+def closed_up(text: str) -> str:
+    """Return text with single spaces, and none where code or a link, an element, is set close."""
+    return re.sub(r" (?=[,.;:)])|(?<=\() ", "", " ".join(text.split()))
+
+
 class Page(HTMLParser):
     """Text of the article without the notebooks' code, and what the page makes a browser fetch."""
 
@@ -67,8 +72,7 @@ class Page(HTMLParser):
             self.text.append(" ".join(data.split()))
 
     def __str__(self) -> str:
-        # Code and links are elements of their own; what surrounds them is set without a space.
-        return re.sub(r" (?=[,.;:)])|(?<=\() ", "", " ".join(self.text))
+        return closed_up(" ".join(self.text))
 
 
 def visible(name: str) -> str:
@@ -215,7 +219,7 @@ def test_no_page_shows_leftovers(smoke, hopeless, nvenc):
     for path in pages(smoke) + pages(hopeless) + pages(nvenc):
         shown = str(Page(path))
         for name in HOSTILE_NAMES:
-            shown = shown.replace(" ".join(visible(name).split()), "")
+            shown = shown.replace(closed_up(visible(name)), "")
         found = LEFTOVER.search(shown)
         assert not found, f"{path.name}: ...{shown[max(0, found.start() - 60) : found.end() + 20]}"
 

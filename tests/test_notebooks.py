@@ -13,6 +13,7 @@ import pytest
 from chain import EVIDENCE, ROOT
 
 from fr_lib.files import read_json, sha256_of
+from fr_lib.report.tables import teacher_sentence
 from fr_lib.runs import CHAPTERS, STEPS, RunDir
 from fr_lib.runs.chapters import ARTEFACTS
 
@@ -208,7 +209,8 @@ def test_the_audit_shows_what_its_file_says(smoke):
     facts, shown = smoke.json("audit.json"), glued(smoke.path / "notebooks/01_corpus_audit.ipynb")
     assert shown["n_kept"] == f"{facts['identity']['n_rows_kept']:,}" == "480"
     assert shown["n_trained"] == str(len(facts["trained_slots"])) == "3"
-    assert shown["n_disagree"] == str(facts["teacher_check"]["n_disagree"]) == "0"
+    assert facts["teacher_check"]["n_disagree"] == 0
+    assert shown["teacher_says"] == teacher_sentence(facts["teacher_check"])
 
 
 def test_loso_shows_what_its_file_says(smoke):
