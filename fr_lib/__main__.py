@@ -68,7 +68,9 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _corpus(args: argparse.Namespace) -> int:
+    from fr_lib.corpus import teacher_of
     from fr_lib.encode import (
+        at_scales,
         build_grid,
         default_ffmpeg,
         ffmpeg_version,
@@ -88,9 +90,10 @@ def _corpus(args: argparse.Namespace) -> int:
         work = on_cluster(args.workers, args.scheduler, _tell)
     ffmpeg = args.ffmpeg or default_ffmpeg()
     raw = {k: getattr(args, k) for k in ("width", "height", "pix_fmt", "fps")}
-    grid_of = (args.encoder, args.quality, args.preset, args.every, args.threads)
+    teachers = tuple(dict.fromkeys(map(teacher_of, args.teacher or [None])))
+    grid_of = (args.encoder, args.quality, args.preset, args.every, args.threads, teachers)
     build_grid([], *grid_of)
-    sources = find_sources(args.source, args.manifest, raw)
+    sources = at_scales(find_sources(args.source, args.manifest, raw), args.scale)
     ffmpeg_version(ffmpeg)
     out = Path(args.out)
     refuse_inside(_inputs(args), written_beside(out))
@@ -262,9 +265,25 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         required=True,
         metavar="[NAME=]Q,...",
-        help="values for all encoders, or for the one named",
+        help="values for all encoders, or for the one named; 63/2 gives the encoder a picture of "
+        "half the width and height, which is brought back before it is scored",
     )
     corpus.add_argument("--preset", action="append", default=[], metavar="[NAME=]P,...")
+    corpus.add_argument(
+        "--scale",
+        action="append",
+        default=[],
+        metavar="[CLIP=]F,...",
+        help="sizes at which each clip, or the one named, is taken, as multiples of its own; "
+        "default: 1",
+    )
+    corpus.add_argument(
+        "--teacher",
+        action="append",
+        metavar="NAME",
+        help="a model of libvmaf; several score each encode in one run, and the rows are stamped "
+        "with the first; default: vmaf_v0.6.1",
+    )
     corpus.add_argument("--every", type=int, default=1, help="keep every N-th frame")
     corpus.add_argument("--out", required=True, help="X.jsonl, X.jsonl.gz or X.parquet")
     corpus.add_argument("--manifest", help="JSON list with name and sha256 of the clips")

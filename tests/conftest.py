@@ -33,7 +33,7 @@ RUNS = ("smoke", "hopeless", "nvenc", "steps", "checked")
 @pytest.fixture
 def other_teacher(monkeypatch) -> str:
     """Let there be a teacher that is no formula of the six features."""
-    other = replace(V061, name="vmaf_4k_v0.6.1", model_file="vmaf_4k_v0.6.1.json", formula=None)
+    other = replace(V061, name="vmaf_4k_v0.6.1", formula=None)
     monkeypatch.setitem(TEACHERS, other.name, other)
     return other.name
 

@@ -172,8 +172,8 @@ def test_a_cell_that_kills_every_worker_takes_no_other_cell_along(clips, cluster
 
 
 def test_a_failing_cell_is_tried_once_and_reported_as_without_a_cluster(clips, cluster, tmp_path):
-    # libvmaf cannot score so small a picture.
-    tiny = make_clip(tmp_path / "Tiny.mkv", "testsrc2", "16x16")
+    # libx264 takes no odd sizes in 4:2:0.
+    tiny = make_clip(tmp_path / "Tiny.mkv", "testsrc2", "31x31")
     log = tmp_path / "log"
     logged = program(tmp_path / "ffmpeg", f'echo "$*" >> "{log}"')
     todo = grid_of(tiny, clips[0], encoders=["libx264"], quality="30,40", threads=3)
@@ -191,7 +191,7 @@ def test_a_failing_cell_is_tried_once_and_reported_as_without_a_cluster(clips, c
     # What decodes and what scores is bounded too: a worker is a core.
     for step in ("yuv4mpegpipe", "libvmaf="):
         found = [line for line in lines if step in line]
-        assert len(found) >= len(todo)
+        assert len(found) >= len(todo) // 2
         assert all("-threads 3" in line for line in found)
 
 

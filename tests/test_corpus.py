@@ -342,7 +342,7 @@ def test_huge_number_is_a_bad_row_and_no_crash(save):
             "teacher: a mixture: vmaf_4k on 1 row (row 1), vmaf_v0.6.1 on 1 row (row 1); ",
         ),
         ([frame_row(teacher=..., vmaf_model="vmaf_4k")], "teacher: vmaf_4k on 1 row (row 1); "),
-        ([frame_row(teacher="vmaf_v0.6.1neg")], "teacher: vmaf_v0.6.1neg on 1 row (row 1); "),
+        ([frame_row(teacher="vmaf_b_v0.6.3")], "teacher: vmaf_b_v0.6.3 on 1 row (row 1); "),
     ],
 )  # fmt: skip
 def test_structural_fault(rows, expected, save):

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from fr_lib.corpus import load_corpus, read_table, vmaf_from_features, write_table
+from fr_lib.corpus import TEACHERS, V061, load_corpus, read_table, vmaf_from_features, write_table
 from fr_lib.encode import (
+    Cell,
     CellStore,
+    at_scales,
     build_grid,
     default_ffmpeg,
     ffmpeg_version,
@@ -28,7 +32,7 @@ from fr_lib.encode import (
 from fr_lib.encode.cell import run_cell
 from fr_lib.encode.clips import Raster, Source, check_alignment, decode_y4m
 from fr_lib.encode.ffmpeg import probe_encoder
-from fr_lib.encode.store import per_encoder
+from fr_lib.encode.store import per_name
 from fr_lib.errors import ArtefactError, EncodeError, InputError
 from fr_lib.files import sha256_of, write_json
 from fr_lib.schema import CANONICAL_6
@@ -99,6 +103,7 @@ def test_rows_and_their_columns(made, clips):
     rows = read_table(made[0])
     assert list(rows) == [
         *("src", "encoder", "preset", "cq", "frame_index", "vmaf", *CANONICAL_6),
+        *("width", "height", "src_scale", "enc_scale"),
         *("enc_bytes", "enc_time_ms", "teacher", "ffmpeg_version", "libvmaf_version"),
         "src_sha256",
     ]
@@ -415,7 +420,121 @@ def test_a_clip_too_small_for_libvmaf_is_a_failure_by_name(clips, tmp_path):
     tiny = make_clip(tmp_path / "Tiny.mkv", "testsrc2", 3, "16x16")
     encoded, failures, rows = corpus_of(tiny, tmp_path / "c.jsonl")
     assert (encoded, rows) == (0, None)
-    assert failures[0].startswith("Tiny libx264 medium 30: libvmaf failed")
+    assert failures[0].startswith(
+        "Tiny libx264 medium 30: 16x16 pixels; allowed: at least 18 a side, which vmaf_v0.6.1 needs"
+    )
+
+
+@pytest.mark.parametrize("teacher", TEACHERS.values(), ids=[*TEACHERS])
+def test_a_teacher_scores_the_least_picture_that_it_is_said_to_need(teacher, tmp_path):
+    side = teacher.least_side
+    clip = make_clip(tmp_path / "Least.mkv", "testsrc2", 3, f"{side}x{side}")
+    source = Source("Least", str(clip), "0" * 64)
+    raster = decode_y4m(FFMPEG, source, tmp_path / "reference.y4m")
+    cell = Cell(source, "libx264", "ultrafast", 40, teachers=(teacher,))
+    (tmp_path / "cell").mkdir()
+    rows = run_cell(cell, FFMPEG, tmp_path / "cell", tmp_path / "reference.y4m", raster)
+    low, high = teacher.range
+    assert all(low <= row["vmaf"] <= high for row in rows)
+    assert {row["teacher"] for row in rows} == {teacher.name}
+
+
+# --- several teachers, several sizes --------------------------------------------------------------
+
+NEG, NEAR = TEACHERS["vmaf_v0.6.1neg"], TEACHERS["vmaf_v1.0.16_3d0h"]
+
+
+@pytest.fixture(scope="module")
+def sizes(tmp_path_factory):
+    """Rows of one clip at two sizes, one encode at half the size, scored by three teachers."""
+    folder = tmp_path_factory.mktemp("sizes")
+    clip = make_clip(folder / "Pattern.mkv", frames=5, size="512x384")
+    sources = at_scales(find_sources([str(clip)]), ["1,1.25"])
+    todo = build_grid(sources, ["libx264"], ["35,35/2"], teachers=(V061, NEG, NEAR))
+    assert make_corpus(todo, folder / "c.parquet", FFMPEG, quiet) == (4, [])
+    return folder / "c.parquet", todo
+
+
+def test_a_row_says_its_sizes_and_holds_a_score_of_each_teacher(sizes):
+    rows = read_table(sizes[0])
+    found = rows.groupby(["src_scale", "enc_scale"])[["width", "height"]].first()
+    assert {k: tuple(v) for k, *v in found.itertuples()} == {
+        (1.0, 0.5): (512, 384),
+        (1.0, 1.0): (512, 384),
+        (1.25, 0.5): (640, 480),
+        (1.25, 1.0): (640, 480),
+    }
+    assert set(rows["teacher"]) == {V061.name}
+    scores = rows[["vmaf", NEG.name, NEAR.name]]
+    assert scores.nunique().min() == len(rows)
+    whole = rows.groupby("enc_scale")["vmaf"].mean()
+    assert whole[0.5] < whole[1.0] - 5
+
+
+def test_the_first_teachers_scores_are_what_it_gives_alone(sizes, tmp_path):
+    todo = [replace(cell, teachers=(V061,)) for cell in sizes[1]]
+    make_corpus(todo, tmp_path / "alone.parquet", FFMPEG, quiet)
+    together, alone = read_table(sizes[0]), read_table(tmp_path / "alone.parquet")
+    columns = ["src_scale", "frame_index", "vmaf", *CANONICAL_6]
+    # What was shrunk is brought back in 10 bits where a teacher asks for them, and so with finer
+    # steps.
+    whole = "enc_scale == 1"
+    pd.testing.assert_frame_equal(together.query(whole)[columns], alone.query(whole)[columns])
+
+
+def test_a_corpus_is_read_with_the_scores_of_the_teacher_that_is_named(sizes):
+    near, first = load_corpus(sizes[0], NEAR.name), load_corpus(sizes[0])
+    assert (near.teacher, first.teacher) == (NEAR.name, V061.name)
+    assert near.dropped == first.dropped == []
+    assert len(near.table) == 4 * 5
+    assert near.table["vmaf"].tolist() == first.table[NEAR.name].tolist()
+    assert near.table[V061.name].tolist() == first.table["vmaf"].tolist()
+    with pytest.raises(InputError, match=r"no scores of vmaf_v1\.0\.16_5d0h; allowed: vmaf_"):
+        load_corpus(sizes[0], "vmaf_v1.0.16_5d0h")
+
+
+def test_a_size_that_libvmaf_refuses_to_be_told_is_a_failure_by_name(tmp_path):
+    clip = make_clip(tmp_path / "Pattern.mkv", frames=3, size="320x240")
+    todo = build_grid(find_sources([str(clip)]), ["libx264"], ["35/2"], teachers=(V061, NEAR))
+    made = make_corpus(todo, tmp_path / "c.jsonl", FFMPEG, quiet)
+    assert made[0] == 0
+    assert re.match(r"Pattern libx264 medium 35 /2: .*libvmaf", made[1][0])
+
+
+def test_finished_cells_are_known_by_their_sizes_and_teachers(sizes):
+    out, todo = sizes
+    assert make_corpus(todo, out, FFMPEG, quiet) == (0, [])
+    for other in ((V061, TEACHERS["vmaf_v1.0.16_5d0h"]), (NEG, V061)):
+        with pytest.raises(InputError, match=r"it holds scores of vmaf_.*name the same --teacher"):
+            make_corpus([replace(todo[0], teachers=other)], out, FFMPEG, quiet)
+
+
+@pytest.mark.parametrize(
+    ("scales", "message"),
+    [
+        (["0.2"], r"--scale: '0\.2'; allowed: 0\.25\.\.4"),
+        (["4.1"], r"--scale: '4\.1'; allowed"),
+        (["nan"], r"--scale: 'nan'; allowed"),
+        (["C=1"], r"--scale: 'C=1', but C is not asked for; allowed: A, B; add --source C"),
+    ],
+)
+def test_a_size_that_is_none_is_refused(scales, message):
+    with pytest.raises(InputError, match=message):
+        at_scales([A, B], scales)
+
+
+def test_sizes_for_all_or_for_one():
+    assert [(s.name, s.scale) for s in at_scales([A, B], ["0.25,4", "B=1.5"])] == [
+        ("A", 0.25),
+        ("A", 4.0),
+        ("B", 1.5),
+    ]
+
+
+@pytest.mark.parametrize("quality", ["30/1", "30/5", "30/x", "/2", "30/2/2"])
+def test_a_picture_is_shrunk_two_to_four_times(quality):
+    with pytest.raises(InputError, match=r"or such a number followed by /2, /3 or /4"):
+        build_grid([A], ["libx264"], [quality])
 
 
 # --- encoders and FFmpeg of this machine ----------------------------------------------------------
@@ -505,15 +624,15 @@ def test_a_missing_clip_and_a_bad_manifest_are_refused(clips, tmp_path):
 
 def test_values_per_encoder():
     both = ["libx264", "libvvenc"]
-    assert per_encoder(["30,35", "40"], both, "--quality") == {
+    assert per_name(["30,35", "40"], both, "--quality", "--encoder") == {
         "libx264": ["30", "35", "40"],
         "libvvenc": ["30", "35", "40"],
     }
-    assert per_encoder(["30", "libvvenc=1", "libvvenc=2"], both, "--quality") == {
+    assert per_name(["30", "libvvenc=1", "libvvenc=2"], both, "--quality", "--encoder") == {
         "libx264": ["30"],
         "libvvenc": ["1", "2"],
     }
-    assert per_encoder([], both, "--preset") == {"libx264": [], "libvvenc": []}
+    assert per_name([], both, "--preset", "--encoder") == {"libx264": [], "libvvenc": []}
 
 
 @pytest.mark.parametrize(
@@ -526,7 +645,7 @@ def test_values_per_encoder():
 )
 def test_values_for_encoders_that_are_not_asked_for_are_refused(value, message):
     with pytest.raises(InputError, match=message):
-        per_encoder([value], ["libx264"], "--quality")
+        per_name([value], ["libx264"], "--quality", "--encoder")
 
 
 A, B = Source("A", "a.mkv", "0" * 64), Source("B", "b.mkv", "1" * 64)
@@ -537,12 +656,12 @@ def test_grid_goes_source_by_source_and_holds_each_cell_once():
         [B, A], ["libsvtav1", "libx264"], ["30", "libx264=20,20.0,21.5"], ["libx264=slow"]
     )
     assert [c.key for c in grid] == [
-        ("B", "libsvtav1", "8", 30.0),
-        ("B", "libx264", "slow", 20.0),
-        ("B", "libx264", "slow", 21.5),
-        ("A", "libsvtav1", "8", 30.0),
-        ("A", "libx264", "slow", 20.0),
-        ("A", "libx264", "slow", 21.5),
+        ("B", "libsvtav1", "8", 30.0, 1.0, 1.0),
+        ("B", "libx264", "slow", 20.0, 1.0, 1.0),
+        ("B", "libx264", "slow", 21.5, 1.0, 1.0),
+        ("A", "libsvtav1", "8", 30.0, 1.0, 1.0),
+        ("A", "libx264", "slow", 20.0, 1.0, 1.0),
+        ("A", "libx264", "slow", 21.5, 1.0, 1.0),
     ]
     # Whole numbers stay whole in the corpus.
     assert [type(c.quality) for c in grid[:3]] == [int, int, float]
@@ -586,7 +705,8 @@ def test_provenance(made, cells, clips, tmp_path):
     facts = json.loads(path.read_text())
     assert facts["corpus"] == {"file": out.name, "sha256": sha256_of(out), "rows": 27}
     assert facts["command"] == "python -m fr_lib corpus --out 'a b.jsonl.gz'"
-    assert facts["teacher"] == "vmaf_v0.6.1"
+    assert (facts["teacher"], facts["scored_by"]) == ("vmaf_v0.6.1", ["vmaf_v0.6.1"])
+    assert facts["scales"] == {"Pattern": [1.0], "Fractal": [1.0]}
     assert facts["ffmpeg_version"] == ffmpeg_version(FFMPEG)
     assert facts["libvmaf_version"] == sorted(set(read_table(out)["libvmaf_version"]))
     assert facts["frames_kept"] == "0, 3, 6, ... of every clip"
@@ -600,6 +720,7 @@ def test_provenance(made, cells, clips, tmp_path):
             "presets": ["medium"],
             "quality_option": "-crf",
             "quality": [30, 43],
+            "shrunk": [],
             "options": ["-c:v", "libx264", "-preset", "medium", "-crf", "30"],
         },
         {
@@ -608,6 +729,7 @@ def test_provenance(made, cells, clips, tmp_path):
             "presets": ["faster"],
             "quality_option": "-qp",
             "quality": [24],
+            "shrunk": [],
             "options": "-c:v libvvenc -pix_fmt yuv420p10le -preset faster -qp 24".split(),
         },
     ]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import subprocess
 import sys
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,6 @@ import pytest
 from fr_lib.__main__ import main
 from fr_lib.corpus import KINDS, STRESS_SET, V061, read_stress, vmaf_from_features, write_table
 from fr_lib.corpus.stress_set import COLUMNS
-from fr_lib.encode import cell as encode
 from fr_lib.encode import (
     clip_rate,
     default_ffmpeg,
@@ -220,8 +220,9 @@ def test_lost_frames_are_refused(tmp_path):
 
 def test_rows_of_another_teacher_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(
-        encode, "SCORED_BY", dataclasses.replace(V061, model_file="vmaf_4k_v0.6.1.json")
+        stress, "score", partial(stress.score, teachers=[replace(V061, name="vmaf_4k_v0.6.1")])
     )
+    monkeypatch.setattr(stress, "SCORED_BY", replace(V061, name="vmaf_4k_v0.6.1"))
     reference = tmp_path / "reference.y4m"
     lavfi = Source("card", CARD.graph + ",trim=end_frame=6", "", ("-f", "lavfi"))
     decode_y4m(FFMPEG, lavfi, reference, "yuv420p")

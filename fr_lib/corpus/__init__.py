@@ -18,8 +18,10 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "stress_set": ["KINDS", "STRESS_SET", "read_stress"],
         "synthetic": ["synthetic_table"],
         "teachers": [
+            "MODEL_FILE",
             "MODEL_FOLDER",
             "MODEL_PACKAGE",
+            "TEACHERS",
             "V061",
             "Teacher",
             "formula_applies",

@@ -32,10 +32,16 @@ _OPTIONAL = {
     "ffmpeg_version": "text",
     "libvmaf_version": "text",
     "synthetic": "true or false",
+    "width": "numbers",
+    "height": "numbers",
+    "src_scale": "numbers",
+    "enc_scale": "numbers",
 }
+# Columns that tell rows apart where a file has them: one clip, encoded at several sizes.
+_SIZES = ["width", "height", "enc_scale"]
 _WANTED = frozenset(
     {"src", "encoder", "preset", "frame_index", "schema_version", "exit_status"}.union(
-        _QUALITY, _TARGET, _STAMP, CANONICAL_6, _MEANS, _OPTIONAL
+        _QUALITY, _TARGET, _STAMP, CANONICAL_6, _MEANS, _OPTIONAL, TEACHERS
     )
 )
 _NO_FRAME = -1
@@ -54,8 +60,10 @@ class Corpus:
         (float64, 0 fastest .. 9 slowest), quality (float64, the encoder's own knob), frame_index
         (int64; -1 in per-encode rows), vmaf (float64, 0..100), the columns of ``CANONICAL_6``
         (float64, raw libvmaf units; the clip's means in per-encode rows), and those of teacher,
-        enc_bytes, enc_time_ms, src_sha256, ffmpeg_version, libvmaf_version and synthetic that the
-        file has.
+        enc_bytes, enc_time_ms, src_sha256, ffmpeg_version, libvmaf_version, synthetic, width and
+        height (of the pictures that were scored), src_scale and enc_scale (of the reference to its
+        clip, of the encode to the reference) that the file has. Scores of other teachers stand in
+        columns of their names.
     sha256 : str
         Of the file's bytes; a corpus is known by it.
     shape : {"frame", "encode"}
@@ -133,7 +141,7 @@ class Corpus:
         return counts.reindex(index=self.sources(), columns=list(NEWEST_VOCAB), fill_value=0)
 
 
-def load_corpus(path: str | Path) -> Corpus:
+def load_corpus(path: str | Path, teacher: str | None = None) -> Corpus:
     """Read and check a corpus of either row shape.
 
     The shape is told by the columns: the six features and ``frame_index`` (per frame), or the
@@ -144,6 +152,9 @@ def load_corpus(path: str | Path) -> Corpus:
     Parameters
     ----------
     path : path of a .jsonl, .jsonl.gz or .parquet file
+    teacher : str, optional
+        Whose scores `vmaf` shall be; default: those of the teacher that the rows are stamped with.
+        Another's scores must stand in a column of its name; the two then change places.
 
     Returns
     -------
@@ -176,16 +187,19 @@ def load_corpus(path: str | Path) -> Corpus:
     table["vmaf"] = either(raw, _TARGET, faults)
     for name, column in zip(CANONICAL_6, CANONICAL_6 if shape == "frame" else _MEANS, strict=True):
         table[name] = numbers(raw, column, faults)
-    teacher = _teacher(raw, table, faults, notes)
+    stamp = _teacher(raw, table, faults, notes)
     table["exit_status"] = numbers(raw, "exit_status", faults).fillna(0.0)
     for name, kind in _OPTIONAL.items():
         if name in raw:
             table[name] = optional(raw, name, kind, faults)
+    for name in [name for name in TEACHERS if name in raw]:
+        table[name] = numbers(raw, name, faults)
+    taught_by = _taught_by(table, stamp, teacher, faults)
     if faults:
         _refuse(path, faults)
     n_rows_read = len(raw)
     del raw
-    table, dropped = _drop_faulty_rows(table, teacher_of(teacher))
+    table, dropped = _drop_faulty_rows(table, teacher_of(taught_by))
     if table.empty:
         _refuse(path, [_none_left(dropped)])
     _note_synthetic(table, notes)
@@ -197,7 +211,7 @@ def load_corpus(path: str | Path) -> Corpus:
         n_rows_read=n_rows_read,
         dropped=dropped,
         notes=notes,
-        teacher=teacher,
+        teacher=taught_by,
     )
 
 
@@ -299,6 +313,25 @@ def _teacher(
     return first
 
 
+def _taught_by(
+    table: pd.DataFrame, stamp: str | None, wanted: str | None, faults: list[str]
+) -> str | None:
+    """Let `vmaf` be the score of `wanted`, if another is asked for than the stamp says."""
+    given = stamp or V061.name
+    if wanted is None or wanted == given:
+        return stamp
+    if wanted not in TEACHERS or wanted not in table:
+        scored = [given, *(name for name in TEACHERS if name in table and name != given)]
+        faults.append(
+            say("teacher", f"no scores of {shown(wanted)}", ", ".join(scored), "name one of these")
+        )
+        return stamp
+    table[given] = table["vmaf"]
+    table["vmaf"] = table.pop(wanted)
+    table["teacher"] = wanted
+    return wanted
+
+
 def _other_teachers(stamps: pd.DataFrame, found: list[str]) -> str:
     """Return the fault of a corpus of an unknown teacher or of several, with the rows of each."""
     listed = ", ".join(
@@ -354,7 +387,8 @@ def _drop_faulty_rows(
     for reason, broken in _row_faults(table, teacher).items():
         drop(reason, broken & kept)
     # Last, so that a failed first attempt does not push out the good second one.
-    again = table[kept].duplicated(_KEY).reindex(table.index, fill_value=False)
+    key = [*_KEY, *(name for name in _SIZES if name in table)]
+    again = table[kept].duplicated(key).reindex(table.index, fill_value=False)
     drop(_DUPLICATE, again)
     return table[kept], dropped
 

@@ -1,5 +1,8 @@
 """The teachers: which model of libvmaf scored a row, and its formula where it has one.
 
+A row's `vmaf` is the score of the teacher that it is stamped with; scores of others stand beside
+it, each in a column of the teacher's own name.
+
 libvmaf's ``vmaf_v0.6.1`` is a nu-SVR with an RBF kernel over exactly the six features of
 ``CANONICAL_6``, so its score can be worked out from a corpus row alone. The audit uses that to find
 rows that another model scored, and the synthetic corpus to label its rows.
@@ -23,6 +26,7 @@ from fr_lib.schema import CANONICAL_6, FIXED_POINT, VMAF_RANGE
 # The wheel that ships libvmaf's model files as plain JSON; only its data is used.
 MODEL_PACKAGE = "ffmpeg_quality_metrics"
 MODEL_FOLDER = "vmaf_models"
+MODEL_FILE = "vmaf_v0.6.1.json"
 
 MEASURED, NOT_APPLICABLE = "measured", "not applicable"  # states of a teacher check
 
@@ -50,13 +54,13 @@ def _model_json() -> dict[str, Any]:
     spec = importlib.util.find_spec(MODEL_PACKAGE)
     folders = (spec.submodule_search_locations or []) if spec else []
     for folder in folders:
-        path = Path(folder) / MODEL_FOLDER / V061.model_file
+        path = Path(folder) / MODEL_FOLDER / MODEL_FILE
         if path.is_file():
             return json.loads(path.read_text())["model_dict"]
     raise ArtefactError(
         say(
             "teacher",
-            f"{V061.model_file} not found in the package {MODEL_PACKAGE}",
+            f"{MODEL_FILE} not found in the package {MODEL_PACKAGE}",
             f"an installed {MODEL_PACKAGE} with its model files",
             "install requirements.lock again",
         )
@@ -170,37 +174,52 @@ class Teacher:
     Attributes
     ----------
     name : str
-        As rows are stamped with it.
+        As libvmaf knows it and rows are stamped with it.
     title : str
         In text.
-    model_file : str
-        libvmaf's, by which FFmpeg is asked for it.
     features : tuple of str
-        What `formula` takes, in this order.
+        What `formula` takes, in this order; empty where there is none.
     formula : callable or None
         From (N, len(features)) raw features of frames to (N,) scores; None where the score is no
-        formula of them, and then whatever needs one is not applicable.
+        formula of the six, and then whatever needs one is not applicable.
     range : tuple of float
         Least and greatest score.
+    sees_banding : bool
+        Whether it measures banding: such a model asks for pictures of 10 bits, whatever the encode
+        has, and to be told the encode's own size and depth.
+    least_side : int
+        Pixels of width and of height that libvmaf needs; it dies of less. Tried one by one.
     """
 
     name: str
     title: str
-    model_file: str
-    features: tuple[str, ...]
-    formula: Callable[[np.ndarray], np.ndarray] | None
-    range: tuple[float, float]
+    features: tuple[str, ...] = ()
+    formula: Callable[[np.ndarray], np.ndarray] | None = None
+    range: tuple[float, float] = VMAF_RANGE
+    sees_banding: bool = False
+    least_side: int = 18
 
 
-V061 = Teacher(
-    name="vmaf_v0.6.1",
-    title="VMAF v0.6.1",
-    model_file="vmaf_v0.6.1.json",
-    features=CANONICAL_6,
-    formula=vmaf_from_features,
-    range=VMAF_RANGE,
+def _v1(variant: str, seen: str, top: float = VMAF_RANGE[1], least_side: int = 216) -> Teacher:
+    """Return a model of VMAF v1 (libvmaf's ``resource/doc/models_v1.md``)."""
+    name, title = f"vmaf_v1.0.16_{variant}", f"VMAF v1.0.16, {seen}"
+    return Teacher(name, title, (), None, (0.0, top), sees_banding=True, least_side=least_side)
+
+
+V061 = Teacher("vmaf_v0.6.1", "VMAF v0.6.1", CANONICAL_6, vmaf_from_features)
+_OTHERS = (
+    # The same formula of other features: the gain of enhancement is limited in them.
+    Teacher("vmaf_v0.6.1neg", "VMAF v0.6.1 NEG"),
+    _v1("3d0h", "1080p at 3 heights"),
+    _v1("5d0h", "1080p at 5 heights", least_side=266),
+    _v1("hfr_3d0h", "1080p at 3 heights, high frame rate"),
+    _v1("hfr_5d0h", "1080p at 5 heights, high frame rate", least_side=266),
+    _v1("1d5h_2160", "2160p at 1.5 heights"),
+    _v1("3d0h_2160", "2160p at 3 heights", 110.0, least_side=318),
+    _v1("hfr_1d5h_2160", "2160p at 1.5 heights, high frame rate"),
+    _v1("hfr_3d0h_2160", "2160p at 3 heights, high frame rate", 110.0, least_side=318),
 )
-TEACHERS = {teacher.name: teacher for teacher in (V061,)}
+TEACHERS = {teacher.name: teacher for teacher in (V061, *_OTHERS)}
 
 
 def teacher_of(stamp: str | None) -> Teacher:

@@ -13,6 +13,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "cell": ["Cell"],
         "store": [
             "CellStore",
+            "at_scales",
             "build_grid",
             "make_corpus",
             "usable_encoders",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fr_lib.encode.ffmpeg import _threads, run_ffmpeg
@@ -14,14 +14,20 @@ from fr_lib.files import read_json, sha256_of
 
 @dataclass(frozen=True)
 class Source:
-    """A reference clip: its name in the corpus, its file, and how FFmpeg must read it."""
+    """A reference clip: its name in the corpus, its file, and how FFmpeg must read it.
+
+    At a `scale` other than 1 the clip is resized before anything else is done with it.
+    """
 
     name: str
     path: str
     sha256: str
     input_options: tuple[str, ...] = ()
+    scale: float = 1.0
 
 
+# How pictures are resized, up and down.
+KERNEL = "flags=bicubic"
 # Y4M colour family: FFmpeg's pixel format, and by how much chroma is smaller.
 _Y4M_COLOURS = {"420": ("yuv420p", 2, 2), "422": ("yuv422p", 2, 1), "444": ("yuv444p", 1, 1)}
 # FFmpeg turns any other format (RGB, gray, NV12, ...) into the nearest of these.
@@ -38,6 +44,27 @@ class Raster:
     height: int
     pix_fmt: str
     frames: int
+
+    @property
+    def depth(self) -> int:
+        """Bits of a sample."""
+        return int(re.sub(r".*p(\d*)(le)?$", r"\1", self.pix_fmt) or 8)
+
+    def shrunk(self, divisor: int) -> Raster:
+        """Return the raster of a picture that many times smaller, in whole samples of chroma."""
+        width, height = (side // divisor // 2 * 2 for side in (self.width, self.height))
+        return replace(self, width=width, height=height) if divisor > 1 else self
+
+
+def deep(pix_fmt: str) -> str:
+    """Return a format with at least 10 bits.
+
+    Examples
+    --------
+    >>> deep("yuv420p"), deep("yuv444p12le")
+    ('yuv420p10le', 'yuv444p12le')
+    """
+    return f"{pix_fmt}10le" if pix_fmt.endswith("p") else pix_fmt
 
 
 def read_y4m(path: Path) -> Raster:
@@ -65,6 +92,7 @@ def decode_y4m(
     out: Path,
     pix_fmt: str | None = None,
     threads: int | None = None,
+    size: tuple[int, int] | None = None,
 ) -> Raster:
     """Decode the first video stream, each frame once and none twice, to a Y4M file.
 
@@ -82,6 +110,8 @@ def decode_y4m(
         Pixel format of the result; default: the source's, or the nearest that Y4M has.
     threads : int, optional
         Of the decoder; default: what FFmpeg chooses. The result does not depend on it.
+    size : tuple of int, optional
+        Width and height of the result; default: the source's, at its scale.
 
     Returns
     -------
@@ -94,10 +124,11 @@ def decode_y4m(
     """
     options = source.input_options if isinstance(source, Source) else ()
     path = source.path if isinstance(source, Source) else str(source)
+    formats = pix_fmt or _Y4M_FORMATS
     run_ffmpeg(
         ffmpeg,
         *("-loglevel", "error", *_threads(threads), *options, "-i", path, "-map", "0:v:0"),
-        *("-vf", f"format={pix_fmt or _Y4M_FORMATS},setparams=range=limited"),
+        *("-vf", f"{_resized(source, size)}format={formats},setparams=range=limited"),
         *("-fps_mode", "passthrough"),
         *("-strict", "-1", "-f", "yuv4mpegpipe", str(out)),
         where=path,
@@ -106,6 +137,15 @@ def decode_y4m(
     if raster.frames == 0:
         raise EncodeError(say(path, "no frames", "at least one frame", "check the clip"))
     return raster
+
+
+def _resized(source: Source | Path, size: tuple[int, int] | None) -> str:
+    """Return the filter that brings a picture to its size, or nothing."""
+    if size:
+        return f"scale={size[0]}:{size[1]}:{KERNEL},"
+    scale = source.scale if isinstance(source, Source) else 1.0
+    sides = ":".join(f"round({side}*{scale:g}/2)*2" for side in ("iw", "ih"))
+    return "" if scale == 1 else f"scale={sides}:{KERNEL},"
 
 
 def check_alignment(where: str, reference: Raster, encode: Raster) -> None:

@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shlex
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 
-from fr_lib.corpus import SUFFIXES, load_corpus, read_table, write_table
-from fr_lib.encode.cell import SCORED_BY, Cell, run_cell
+from fr_lib.corpus import SUFFIXES, TEACHERS, Teacher, load_corpus, read_table, write_table
+from fr_lib.encode.cell import Cell, run_cell
 from fr_lib.encode.clips import Source, clip_origins, decode_y4m
 from fr_lib.encode.ffmpeg import ffmpeg_version, probe_encoder
+from fr_lib.encode.vmaf import SCORED_BY
 from fr_lib.errors import EncodeError, FrError, InputError, say
 from fr_lib.files import sha256_of, write_bytes, write_json
 from fr_lib.schema import ADAPTERS, adapter
 
-CELL_KEY = ("src", "encoder", "preset", "cq")
+# How many times smaller an encoder may get the picture.
+SHRINKS = ("2", "3", "4")
+# What a file made before there were sizes lacks, and what its rows then are.
+SIZES = {"src_scale": 1.0, "enc_scale": 1.0}
+CELL_KEY = ("src", "encoder", "preset", "cq", *SIZES)
 
 
 def _cell_folder(out: Path) -> Path:
@@ -27,34 +34,35 @@ def _cell_folder(out: Path) -> Path:
     return out.with_name(f"{out.name}.cells")
 
 
-def per_encoder(
-    values: Iterable[str], encoders: Sequence[str], option: str
+def per_name(
+    values: Iterable[str], names: Sequence[str], option: str, named_by: str
 ) -> dict[str, list[str]]:
-    """Read ``A,B`` (for every encoder) and ``encoder=A,B`` (for one) into lists per encoder.
+    """Read ``A,B`` (for all) and ``name=A,B`` (for one) into lists per name.
 
-    A value for one encoder replaces what is given for all.
+    A value for one name replaces what is given for all. `named_by` is the option that brings names.
 
     Examples
     --------
-    >>> per_encoder(["30", "libvvenc=28,40"], ["libx264", "libvvenc"], "--quality")
+    >>> per_name(["30", "libvvenc=28,40"], ["libx264", "libvvenc"], "--quality", "--encoder")
     {'libx264': ['30'], 'libvvenc': ['28', '40']}
     """
     general: list[str] = []
     own: dict[str, list[str]] = {}
     for value in values:
         name, equals, rest = value.rpartition("=")
-        if equals and name not in encoders:
-            adapter(name)
+        if equals and name not in names:
+            if named_by == "--encoder":
+                adapter(name)
             raise InputError(
                 say(
                     option,
                     f"{value!r}, but {name} is not asked for",
-                    ", ".join(encoders),
-                    f"add --encoder {name} or drop the value",
+                    ", ".join(names),
+                    f"add {named_by} {name} or drop the value",
                 )
             )
         (own.setdefault(name, []) if equals else general).extend(rest.split(","))
-    return {encoder: own.get(encoder, general) for encoder in encoders}
+    return {name: own.get(name, general) for name in names}
 
 
 def build_grid(
@@ -64,8 +72,12 @@ def build_grid(
     preset: Iterable[str] = (),
     every: int = 1,
     threads: int | None = None,
+    teachers: Sequence[Teacher] = (SCORED_BY,),
 ) -> list[Cell]:
     """Return every cell of the grid, each checked against its encoder's adapter.
+
+    A quality value may be followed by ``/2``, ``/3`` or ``/4``: the encoder then gets a picture
+    that many times smaller.
 
     Raises
     ------
@@ -77,8 +89,8 @@ def build_grid(
     for option, number in (("--every", every), ("--threads", threads)):
         if number is not None and number < 1:
             raise InputError(say(option, str(number), "1 or more", "give a positive whole number"))
-    qualities = per_encoder(quality, encoders, "--quality")
-    presets = per_encoder(preset, encoders, "--preset")
+    qualities = per_name(quality, encoders, "--quality", "--encoder")
+    presets = per_name(preset, encoders, "--preset", "--encoder")
     cells = []
     for encoder in encoders:
         unit = ADAPTERS[encoder]
@@ -88,23 +100,52 @@ def build_grid(
             )
         for text in qualities[encoder]:
             for name in presets[encoder] or [unit.default_preset]:
-                value = _quality(text, encoder)
+                value, shrink = _quality(text, encoder)
                 unit.command(value, name)
-                cells += [Cell(s, encoder, name, value, every, threads) for s in sources]
+                what = (encoder, name, value, every, threads, shrink, tuple(teachers))
+                cells += [Cell(s, *what) for s in sources]
     # Source by source: one reference at a time is decoded to scratch space.
-    order = {source.name: i for i, source in enumerate(sources)}
-    return sorted(dict.fromkeys(cells), key=lambda c: order[c.source.name])
+    order = {source: i for i, source in enumerate(sources)}
+    return sorted(dict.fromkeys(cells), key=lambda c: order[c.source])
 
 
-def _quality(text: str, encoder: str) -> int | float:
+def at_scales(sources: Sequence[Source], scales: Iterable[str]) -> list[Source]:
+    """Return each source at each of its sizes, ``F,...`` for all or ``name=F,...`` for one.
+
+    Raises
+    ------
+    InputError
+        If a scale is not from 0.25 to 4, or its name is no source's.
+    """
+    names = [source.name for source in sources]
+    wanted = per_name(scales, names, "--scale", "--source")
+    return [
+        replace(source, scale=scale)
+        for source in sources
+        for scale in dict.fromkeys(map(_scale, wanted[source.name] or ["1"]))
+    ]
+
+
+def _scale(text: str) -> float:
+    if re.fullmatch(r"\d(\.\d+)?", text) and 0.25 <= float(text) <= 4:
+        return float(text)
+    raise InputError(say("--scale", repr(text), "0.25..4", "give how many times as wide"))
+
+
+def _quality(text: str, encoder: str) -> tuple[int | float, int]:
+    """Return a quality value, and how many times smaller the picture is."""
+    number, _, shrink = text.partition("/")
     try:
-        value = float(text)
+        value = float(number)
+        if shrink and shrink not in SHRINKS:
+            raise ValueError
     except ValueError:
         unit = ADAPTERS[encoder]
+        allowed = f"{unit.lo}..{unit.hi}, or such a number followed by /2, /3 or /4"
         raise InputError(
-            say(f"{encoder} --quality", repr(text), f"{unit.lo}..{unit.hi}", "give a number")
+            say(f"{encoder} --quality", repr(text), allowed, "give a number")
         ) from None
-    return int(value) if value.is_integer() else value
+    return int(value) if value.is_integer() else value, int(shrink or 1)
 
 
 def usable_encoders(
@@ -149,7 +190,7 @@ class CellStore:
         self.out = _table_file(Path(out))
         self.folder = _cell_folder(self.out)
         self.table = self._read()
-        lacking = {*CELL_KEY, "frame_index", "src_sha256"}.difference(self.table)
+        lacking = {*CELL_KEY, "frame_index", "src_sha256"}.difference(self.table, SIZES)
         if len(self.table) and lacking:
             raise InputError(
                 say(
@@ -164,7 +205,9 @@ class CellStore:
             load_corpus(self.out)
 
     def _read(self) -> pd.DataFrame:
-        return read_table(self.out) if self.out.is_file() else pd.DataFrame()
+        table = read_table(self.out) if self.out.is_file() else pd.DataFrame()
+        older = {name: one for name, one in SIZES.items() if name not in table}
+        return table.assign(**older) if len(table) else table
 
     def _file(self, key: tuple) -> Path:
         digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:24]
@@ -184,7 +227,7 @@ class CellStore:
             return set()
         self._refuse_other_content(cells)
         keys = self.table[list(CELL_KEY)].drop_duplicates().itertuples(index=False, name=None)
-        have = {(s, e, p, float(q)) for s, e, p, q in keys}
+        have = {(*key[:3], *map(float, key[3:])) for key in keys}
         return {c.key for c in cells if c.key in have}
 
     def _refuse_other_content(self, cells: Sequence[Cell]) -> None:
@@ -199,6 +242,17 @@ class CellStore:
                         "rename the clip or write to another --out",
                     )
                 )
+        teachers = [t.name for t in cells[0].teachers] if cells else []
+        stamps = [*self.table.get("teacher", pd.Series(dtype=object)).unique()]
+        if teachers and (stamps != teachers[:1] or not {*teachers[1:]} <= {*self.table}):
+            raise InputError(
+                say(
+                    str(self.out),
+                    f"it holds scores of {', '.join([*stamps, *TEACHERS.keys() & {*self.table}])}",
+                    f"those of {', '.join(teachers)}",
+                    "name the same --teacher or write to another --out",
+                )
+            )
         step = self.table.loc[self.table["frame_index"] > 0, "frame_index"].min()
         if cells and step == step and step != cells[0].every:
             raise InputError(
@@ -342,10 +396,12 @@ def write_provenance(
     facts = {
         "corpus": {"file": out.name, "sha256": sha256_of(out), "rows": len(table)},
         "command": shlex.join(command),
-        "teacher": SCORED_BY.name,
+        "teacher": cells[0].teachers[0].name,
+        "scored_by": [teacher.name for teacher in cells[0].teachers],
         "ffmpeg_version": ffmpeg_version(ffmpeg),
         "libvmaf_version": sorted(table["libvmaf_version"].unique().tolist()),
-        "sources": clip_origins(list(dict.fromkeys(c.source for c in cells)), manifest),
+        "sources": clip_origins(_clips(cells), manifest),
+        "scales": _scales(cells),
         "encoders": [
             {
                 "encoder": encoder,
@@ -353,6 +409,7 @@ def write_provenance(
                 "presets": sorted({c.preset for c in cells if c.encoder == encoder}),
                 "quality_option": ADAPTERS[encoder].quality_flags[0],
                 "quality": sorted({c.quality for c in cells if c.encoder == encoder}),
+                "shrunk": _shrunk(cells, encoder),
                 "options": ADAPTERS[encoder].command(
                     next(c for c in cells if c.encoder == encoder).quality,
                     next(c for c in cells if c.encoder == encoder).preset,
@@ -365,6 +422,24 @@ def write_provenance(
     target = _provenance_path(out)
     write_json(target, facts)
     return target
+
+
+def _clips(cells: Sequence[Cell]) -> list[Source]:
+    return list(dict.fromkeys(replace(c.source, scale=1.0) for c in cells))
+
+
+def _scales(cells: Sequence[Cell]) -> dict[str, list[float]]:
+    """Return the scales of each clip, by which it was resized before anything else."""
+    found: dict[str, set[float]] = {}
+    for cell in cells:
+        found.setdefault(cell.source.name, set()).add(cell.source.scale)
+    return {name: sorted(scales) for name, scales in found.items()}
+
+
+def _shrunk(cells: Sequence[Cell], encoder: str) -> list[dict[str, float]]:
+    """Return at which quality values the encoder got a picture how many times smaller."""
+    own = {(c.quality, c.shrink) for c in cells if c.encoder == encoder and c.shrink > 1}
+    return [{"quality": quality, "divisor": divisor} for quality, divisor in sorted(own)]
 
 
 def _table_file(out: Path) -> Path:

@@ -20,9 +20,9 @@ import numpy as np
 import pandas as pd
 
 from fr_lib.corpus import KINDS, TEACHER_TOLERANCE, write_table
-from fr_lib.encode.cell import LIBVMAF_NAMES, SCORED_BY, score
 from fr_lib.encode.clips import Source, check_alignment, clip_origins, decode_y4m, read_y4m
 from fr_lib.encode.ffmpeg import CONTAINER, ffmpeg_version, run_ffmpeg
+from fr_lib.encode.vmaf import LIBVMAF_NAMES, SCORED_BY, score
 from fr_lib.errors import EncodeError, InputError, say
 from fr_lib.files import sha256_of, write_bytes, write_json
 from fr_lib.schema import ADAPTERS, CANONICAL_6
@@ -360,7 +360,7 @@ def run_stress_cell(cell: StressCell, ffmpeg: str, reference: Path, folder: Path
     }
     rows = [
         shared
-        | {"frame_index": index, "vmaf": frame["vmaf"]}
+        | {"frame_index": index, "vmaf": frame[SCORED_BY.name]}
         | {name: frame[LIBVMAF_NAMES[name]] for name in CANONICAL_6}
         for index, frame in enumerate(frames)
     ]

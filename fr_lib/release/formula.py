@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fr_lib.corpus import MODEL_FOLDER, MODEL_PACKAGE, V061, svr_parameters, vmaf_from_features
+from fr_lib.corpus import (
+    MODEL_FILE,
+    MODEL_FOLDER,
+    MODEL_PACKAGE,
+    V061,
+    svr_parameters,
+    vmaf_from_features,
+)
 from fr_lib.errors import ArtefactError, say
 from fr_lib.files import sha256_of, write_bytes
 from fr_lib.release.graph import Fault, Graph, graph_faults
@@ -177,7 +184,7 @@ def formula_card(facts: dict[str, Any]) -> dict[str, Any]:
     facts : dict
         What :func:`export_formula` returned.
     """
-    package, file = distribution(MODEL_PACKAGE), f"{MODEL_FOLDER}/{V061.model_file}"
+    package, file = distribution(MODEL_PACKAGE), f"{MODEL_FOLDER}/{MODEL_FILE}"
     return {
         "id": FORMULA_ID,
         "kind": "fr",
