@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -84,7 +85,8 @@ def _check_codec_aware(data: bytes, where: Path, card: Mapping[str, Any]) -> dic
     if card and not written_here(card):
         return check_onnx(data, where=where)
     slots = card.get("trained_slots")
-    counted = isinstance(slots, dict) and all(isinstance(n, int) for n in slots.values())
+    # To JSON 1624.0 is as whole a number as 1624.
+    counted = isinstance(slots, dict) and all(isinstance(n, int | float) for n in slots.values())
     vocab = vocab_of(card) or NEWEST_VOCAB
     rules = network_rules(vocab, slots if counted else None, reach_of(card, where))
     return check_onnx(data, rules, where)
@@ -241,11 +243,13 @@ def verdicts(
         return
     models = registry.get("models")
     rows = models if isinstance(models, list) else []
-    errors = schema_errors(SCHEMA, registry)
-    of_row = [
-        [error for error in errors if error[0][:2] == ["models", at]] for at in range(len(rows))
-    ]
-    whole = [error for error in errors if not any(error in some for some in of_row)]
+    whole, of_row = [], defaultdict(list)
+    for error in schema_errors(SCHEMA, registry):
+        match error[0]:
+            case ["models", int(at), *_]:
+                of_row[at].append(error)
+            case _:
+                whole.append(error)
     names = [_name(row, at) for at, row in enumerate(rows)]
     if model_id is None:
         yield Verdict(REGISTRY, schema_lines(SCHEMA, whole, path) + _order_problems(names, path))
@@ -253,10 +257,10 @@ def verdicts(
         raise _no_row(path, model_id, names)
     elif names.count(model_id) > 1:
         yield Verdict(REGISTRY, _order_problems([model_id] * 2, path))
-    for row, name, faults in zip(rows, names, of_row, strict=True):
+    for at, (row, name) in enumerate(zip(rows, names, strict=True)):
         if model_id in (None, name):
-            if faults:
-                yield Verdict(name, schema_lines(SCHEMA, faults, path))
+            if at in of_row:
+                yield Verdict(name, schema_lines(SCHEMA, of_row[at], path))
             else:
                 yield judge(folder, row, signer=signer, issuer=issuer)
 
@@ -269,7 +273,8 @@ def _name(row: Any, at: int) -> str:
 def _order_problems(ids: list[str], path: Path) -> list[str]:
     problems = [
         say(str(path), f"several rows {name}", "one row per id", "remove one")
-        for name in sorted({i for i in ids if ids.count(i) > 1})
+        for name, times in sorted(Counter(ids).items())
+        if times > 1
     ]
     if ids != sorted(ids):
         problems.append(say(str(path), "rows out of order", "sorted by id", "sort them"))
