@@ -116,6 +116,8 @@ def _inputs(args: argparse.Namespace) -> list[tuple[str, str]]:
 @contextmanager
 def _sole_maker(out: Path) -> Iterator[None]:
     """Let two makers of one file work one after the other: the second takes up what is there."""
+    if out.exists() and (fault := not_a_file(out)):
+        raise InputError(say("--out", f"{out} is {fault}", "a file, or none yet", "name another"))
     out.parent.mkdir(parents=True, exist_ok=True)
     with sole_writer(out, out.with_name(f"{out.name}.lock"), wait=_warn):
         yield

@@ -157,7 +157,11 @@ def judge(
     verdict.problems += [*_model_problems(path, row, ours, verdict), *papers]
     if "sigstore_bundle" in row:
         bundle = folder / row["sigstore_bundle"]
-        problems, notes = check_signature(bundle, verdict.model, signer, issuer)
+        try:
+            _read(folder, bundle, MAX_JSON)
+            problems, notes = check_signature(bundle, verdict.model, signer, issuer)
+        except ArtefactError as broken:
+            problems, notes = [str(broken)], []
         verdict.problems += problems
         verdict.notes += notes
     verdict.problems = [one_line(problem) for problem in verdict.problems]
@@ -283,7 +287,8 @@ def _order_problems(ids: list[str], path: Path) -> list[str]:
 
 def _no_row(path: Path, model_id: str, ids: list[str]) -> ArtefactError:
     known = ", ".join(ids) or "none"
-    return ArtefactError(say(str(path), f"no row {model_id}", known, "release the model first"))
+    found = f"no row {one_line(model_id, 64)}"
+    return ArtefactError(say(str(path), found, known, "release the model first"))
 
 
 def verify(model_dir: str | Path, model_id: str | None = None) -> list[str]:
