@@ -14,6 +14,7 @@ import io
 import json
 import math
 import os
+import re
 import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -31,6 +32,7 @@ from fr_lib.system import sole_writer
 PROGRESS = "progress.json"
 MARK = "run.json"
 LOCK = "run.lock"
+_RUN = re.compile("[0-9a-f]{32}")
 # By this variable the kernels of a whole run know whose they are.
 OWNER = "FR_LIB_RUN"
 # How the copy of a notebook ends while it is executed.
@@ -165,7 +167,9 @@ class RunDir:
         if not (self / MARK).is_file():
             return None
         mark = read_json(self / MARK, made_by=ARTEFACTS["audit.json"])
-        return mark.get("run") if isinstance(mark, dict) else None
+        run = mark.get("run") if isinstance(mark, dict) else None
+        # Others have a run.json of their own.
+        return run if isinstance(run, str) and _RUN.fullmatch(run) else None
 
     def _refuse_other_run(self) -> None:
         found = self._read_mark()
@@ -188,7 +192,7 @@ class RunDir:
             raise InputError(
                 say(
                     str(self.path),
-                    f"it holds {first.name} and was not made by a run ({MARK} is missing)",
+                    f"it holds {first.name} and was not made by a run (no {MARK} of one)",
                     "a new or empty folder, or that of an earlier run",
                     "name another run directory",
                 )
