@@ -6,6 +6,7 @@ import hashlib
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,8 @@ from fr_lib.release.strict import (
 )
 from fr_lib.schema import MODEL_ID, NEWEST_VOCAB
 
+# How often the files of a model may change while it is judged: each is a release by itself.
+_RELEASES = 5
 ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
 
@@ -54,6 +57,8 @@ class Verdict:
         The ONNX file as it was judged: a consumer loads these, and reads no file again.
     card : dict
         The sidecar as it was judged.
+    row : mapping
+        The row whose files these are.
     """
 
     name: str
@@ -61,6 +66,7 @@ class Verdict:
     notes: list[str] = field(default_factory=list)
     model: bytes = b""
     card: dict[str, Any] = field(default_factory=dict)
+    row: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -129,8 +135,11 @@ def judge(
     like: str | None = None,
     signer: str | None = None,
     issuer: str | None = None,
+    since: tuple[int, int] | None = None,
 ) -> Verdict:
     """Read the files of one registry row, each once, and judge what was read.
+
+    Where a release came between the row and its files, the new row is judged.
 
     Parameters
     ----------
@@ -143,11 +152,40 @@ def judge(
         ``vmaf_v0_6_1_formula``. Default: the row's own id, if it is one.
     signer, issuer : str, optional
         Who has to have signed the model, where the row names a bundle.
+    since : tuple, optional
+        What :func:`state_of` said before the row was read.
     """
     folder = Path(model_dir)
+    before = since or state_of(folder)
+    for _ in range(_RELEASES):
+        verdict = _judge_once(folder, row, like, signer, issuer)
+        now = state_of(folder)
+        if not verdict.problems or now == before:
+            break
+        before, row = now, _row_of_now(folder, row)
+    return verdict
+
+
+def state_of(model_dir: str | Path) -> tuple[int, int]:
+    """Return what a release changes: it puts another folder in its place, or renames inside."""
+    with suppress(OSError):
+        found = Path(model_dir).stat()
+        return found.st_ino, found.st_mtime_ns
+    return 0, 0
+
+
+def _row_of_now(folder: Path, row: Mapping[str, Any]) -> Mapping[str, Any]:
+    with suppress(ArtefactError):
+        return find_row(folder, row["id"])
+    return row
+
+
+def _judge_once(
+    folder: Path, row: Mapping[str, Any], like: str | None, signer: str | None, issuer: str | None
+) -> Verdict:
     path = folder / row["onnx"]
     ours = _OURS.get(like or row["id"])
-    verdict = Verdict(row["id"])
+    verdict = Verdict(row["id"], row=row)
     papers = _sidecar_problems(folder, row, ours, verdict)
     try:
         verdict.model = _read(folder, path, MAX_BYTES if ours else MAX_PROTOBUF)
@@ -239,7 +277,7 @@ def verdicts(
         If there is no row `model_id`.
     """
     folder = Path(model_dir)
-    path = folder / REGISTRY
+    path, since = folder / REGISTRY, state_of(folder)
     try:
         registry = read_object(path)
     except ArtefactError as broken:
@@ -266,7 +304,7 @@ def verdicts(
             if at in of_row:
                 yield Verdict(name, schema_lines(SCHEMA, of_row[at], path))
             else:
-                yield judge(folder, row, signer=signer, issuer=issuer)
+                yield judge(folder, row, signer=signer, issuer=issuer, since=since)
 
 
 def _name(row: Any, at: int) -> str:

@@ -76,11 +76,10 @@ def publish(
         If the source failed its gate and the target holds a model that passed. Nothing is changed.
     """
     source, target = Path(source_dir), Path(model_dir)
-    row = find_row(source)
-    found = judge(source, row)
+    found = judge(source, find_row(source))
     if found.problems:
         raise ArtefactError("\n".join(found.problems))
-    card = found.card
+    row, card = found.row, found.card
     if card["run_provenance"]["synthetic"]:
         raise ArtefactError(
             say(str(source), "a smoke run on synthetic rows", "a run on a real corpus", "run one")
