@@ -7,6 +7,7 @@ Exit codes: 0 done or shipped, 1 gate failed or verification failed, 2 bad input
 from __future__ import annotations
 
 import argparse
+import glob
 import json
 import os
 import re
@@ -55,10 +56,10 @@ def _run(args: argparse.Namespace) -> int:
         args.set, run_dir=run_dir, corpus=args.corpus
     )
     run = RunDir(run_dir)
-    if not args.smoke:
-        if fault := not_a_file(args.corpus):
-            raise InputError(say(args.corpus, fault, "a corpus file", "check --corpus"))
-        refuse_inside([("--corpus", args.corpus)], run.removed())
+    if not args.smoke and (fault := not_a_file(args.corpus)):
+        raise InputError(say(args.corpus, fault, "a corpus file", "check --corpus"))
+    logs = [("--set logs", path) for path in glob.glob(settings.get("logs", ""))]
+    refuse_inside([("--corpus", args.corpus)] * (not args.smoke) + logs, run.removed())
     with run.sole():
         corpus = str(smoke_corpus(run)) if args.smoke else args.corpus
         shorter = {"epochs": 30} if args.smoke else {}
@@ -119,6 +120,8 @@ def _inputs(args: argparse.Namespace) -> list[tuple[str, str]]:
 @contextmanager
 def _sole_maker(out: Path) -> Iterator[None]:
     """Let two makers of one file work one after the other: the second takes up what is there."""
+    if out.exists() and (fault := not_a_file(out)):
+        raise InputError(say("--out", f"{out} is {fault}", "a file, or none yet", "name another"))
     out.parent.mkdir(parents=True, exist_ok=True)
     with sole_writer(out, out.with_name(f"{out.name}.lock"), wait=_warn):
         yield

@@ -101,7 +101,7 @@ def parse_settings(settings: Sequence[str], **own: str) -> dict[str, Any]:
     ------
     InputError
         With a line for each that is wrong: no value, an unknown name (the nearest is named), one
-        that the run sets itself, a value that its parameter cannot have.
+        that the run sets itself, one with two values, a value that its parameter cannot have.
     """
     given = {}
     faults = [fault for key, value in own.items() if (fault := fault_of(key, value))]
@@ -109,8 +109,11 @@ def parse_settings(settings: Sequence[str], **own: str) -> dict[str, Any]:
         key, equals, text = setting.partition("=")
         fault = _no_setting(key, equals, setting)
         if fault is None:
-            given[key] = PARAMETERS[key].read(text)
-            fault = fault_of(key, given[key], where="--set")
+            value = PARAMETERS[key].read(text)
+            fault = fault_of(key, value, where="--set")
+            if given.setdefault(key, value) != value:
+                found = f"{given[key]!r:.60} and {value!r:.60}"
+                fault = fault or say(f"--set {key}", found, "one value", "remove the other")
         if fault is not None:
             faults.append(fault)
     refuse(faults)
@@ -248,7 +251,7 @@ def _explained(stopped: Exception, name: str, failed: Path) -> NotebookFailed:
     if code == 2:
         return NotebookFailed(f"{name}: {message}", code)
     if isinstance(stopped, OSError) or _SYSTEM_REFUSES.match(message):
-        return NotebookFailed(say(name, message, PATHS, f"see {failed}"), 2)
+        return NotebookFailed(say(name, message, PATHS, "mend that"), 2)
     where = f"{name}, cell {cell}" if cell else name
     return NotebookFailed(f"{where}: {ename}: {message} (see {failed})", code)
 

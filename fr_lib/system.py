@@ -32,8 +32,9 @@ def write_together(folder: Path, files: Mapping[str, bytes]) -> None:
     """Write several files of a folder in one step: all of them or, on any interruption, none.
 
     A copy of the folder, its other files linked, takes its place. Where two folders cannot change
-    places (systems other than Linux, network file systems, mount points), each file is renamed into
-    its place by itself, in their order, when the bytes of all are on disk.
+    places (systems other than Linux, network file systems, mount points), or this process works
+    inside, each file is renamed into its place by itself, in their order, when the bytes of all are
+    on disk.
 
     Parameters
     ----------
@@ -60,7 +61,7 @@ def write_together(folder: Path, files: Mapping[str, bytes]) -> None:
             write_bytes(fresh / name, data)
         if not folder.exists():
             fresh.rename(folder)
-        elif not _exchange(fresh, folder):
+        elif _works_inside(folder) or not _exchange(fresh, folder):
             with ExitStack() as renames:
                 # The stack unwinds from the end.
                 for name, data in reversed(files.items()):
@@ -72,6 +73,13 @@ def _link(source: str, copy: str) -> None:
         os.link(source, copy, follow_symlinks=False)
     except OSError:
         shutil.copy2(source, copy, follow_symlinks=False)
+
+
+def _works_inside(folder: Path) -> bool:
+    """Say whether relative paths start in a folder, or below: they would follow it out of place."""
+    with suppress(OSError):  # the working directory has been removed
+        return Path.cwd().is_relative_to(folder)
+    return False
 
 
 def _exchange(one: Path, other: Path) -> bool:

@@ -149,6 +149,13 @@ LINES = {
     "text": (b'"src"', "no JSON object (line 4)"),
     "words": (b"not json", "no JSON object (line 4)"),
     "half an object": (b'{"src": "a", ', "no JSON object (line 4)"),
+    "a comma too many": (b'{"src": "a",}', "no JSON object (line 4)"),
+    "a comma behind": (b'{"src": "a"},', "no JSON object (line 4)"),
+    "a hexadecimal number": (b'{"cq": 0x19}', "no JSON object (line 4)"),
+    "a key twice, once escaped": (b'{"src": "a", "s\\u0072c": "b"}', "the key src twice (line 4)"),
+    "a slash as two bytes": (b'{"src": "\xc0\xaf"}', "bytes that are not UTF-8 (line 4)"),
+    "a blank that JSON does not know": (b'{"src":\xc2\xa0"a"}', "no JSON object (line 4)"),
+    "NUL to its end": (b"\0" * 4096, "no JSON object (line 4)"),
     "two objects": (b'{"src": "a"} {"src": "b"}', "no JSON object (line 4)"),
     "single quotes": (b"{'src': 'a'}", "no JSON object (line 4)"),
     "nan as C prints it": (b'{"vmaf": nan}', "no JSON object (line 4)"),
@@ -234,6 +241,16 @@ def file_cases() -> Iterator[Case]:
     for file in ("rows.jsonl", "rows.jsonl.gz", "rows.parquet"):
         yield Case("empty", f"no byte in {file}", file, b"",
                    "rows: none in the file" if "jsonl" in file else "empty, not ")  # fmt: skip
+    inside = {
+        "gzip in gzip": (gzip.compress(gzip.compress(good)), ": gzip, not lines of JSON"),
+        "words behind gzip": (gzip.compress(good) + b"words", "cannot be read (Not a gzipped"),
+        "another digest": (gzip.compress(good)[:-8] + bytes(8), "cannot be read (CRC check"),
+        "the second member cut": (gzip.compress(good) * 2, None),
+    }
+    for name, (data, said) in inside.items():
+        data = data if said else data[:-9]
+        yield Case("packing", name, "rows.jsonl.gz", data, said or "cannot be read (Compressed")
+    yield Case("packing", "CR alone", "rows.jsonl", good.replace(b"\n", b"\r"), "no JSON object")
     sizes = json.dumps(good_rows(), indent=1).encode()[1:-1]
     yield Case("line", "pretty-printed", "rows.jsonl", sizes, "no JSON object")
     zipped = gzip.compress(lines([frame_row(i, vmaf=i % 97) for i in range(400)]), mtime=0)
@@ -385,6 +402,16 @@ def sound_cases() -> Iterator[Case]:
     halves = good.partition(b"\n")
     two = gzip.compress(halves[0] + b"\n") + gzip.compress(halves[2])
     yield Case("sound", "gzip in two members", "rows.jsonl.gz", two)
+    yield Case("sound", "NUL behind gzip", "rows.jsonl.gz", gzip.compress(good) + bytes(512))
+    table = pa.Table.from_pylist(good_rows())
+    for packing in ("none", "gzip", "brotli", "zstd", "lz4"):
+        data = parquet(table, compression=packing, row_group_size=1)
+        yield Case("sound", f"Parquet, {packing}", "rows.parquet", data)
+    views = table.set_column(0, "src", pa.array(["a", "b", "c"], pa.string_view()))
+    yield Case("sound", "views of text", "rows.parquet", parquet(views))
+    lines_in = [frame_row(i, src="a\u2028b\u0085c") for i in range(GOOD)]
+    raw = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in lines_in).encode()
+    yield Case("sound", "other ends of line inside a name", "rows.jsonl", raw)
     unknown = [frame_row(i, thumbnail=[[i]] * 9, note={"a": [{}]}) for i in range(GOOD)]
     yield Case("sound", "columns nobody asked for", "rows.jsonl", lines(unknown))
     pair = b'{"note": "\\ud83d\\ude00", ' + good[1:]

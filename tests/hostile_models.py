@@ -522,6 +522,14 @@ CARDS = [
         "feature_std of vif_scale1: 5.0; allowed: at most 0.443",
         card=put("feature_std", 2, to=5.0),
     ),
+    *(
+        Bad(
+            f"std {std:g} of 8,120 rows over the domain",
+            f"feature_std of vif_scale1: {std}; allowed: at least 0.00696",
+            card=put("feature_std", 2, to=std),
+        )
+        for std in (1e-8, 0.0069)
+    ),
     Bad(
         "mean outside the domain",
         "feature_mean of adm2: 1.5; allowed: 0.316515..0.999749",
@@ -611,6 +619,40 @@ CARDS = [
         card=(lambda c: c["trained_slots"].update(av1_amf=1, libx264=1623)),
     ),
     Bad(
+        "counts of slots that are whole floats, and a mask of zeros",
+        "mask of trained slots 0 for libx264",
+        graph=mask(np.zeros_like),
+        card=lambda c: c.update(trained_slots={k: float(n) for k, n in c["trained_slots"].items()}),
+    ),
+    *(
+        Bad(
+            f"{key} {value!r:.9} in the recipe",
+            f"$.recipe.{key}: ",
+            card=put("recipe", key, to=value),
+        )
+        for key, value in (
+            ("epochs", 0),
+            ("epochs", True),
+            ("hidden", 64.5),
+            ("lr", "0.01"),
+            ("lr", 0),
+            ("batch", None),
+            ("dropout", 1),
+            ("seed", [0]),
+            ("schedule", "linear"),
+            ("name", ""),
+            ("censored", 1),
+        )
+    ),
+    *(
+        Bad(
+            f"{key} in the provenance",
+            f"$.run_provenance.{key}",
+            card=put("run_provenance", key, to=to),
+        )
+        for key, to in (("python", 3.11), ("platform", []), ("versions", {"torch": {}}))
+    ),
+    Bad(
         "a slot without rows by the sidecar alone",
         "mask of trained slots 1 for libx264",
         card=lambda c: c["trained_slots"].update({"libx264": 0, "libx265": 3248}),
@@ -694,6 +736,7 @@ def sparse(path: Path) -> None:
 
 SIDECAR, REGISTRY, ONNX = f"{NAME}.json", "registry.json", f"{NAME}.onnx"
 DEEP = b'{"a":' * 100_000 + b"1" + b"}" * 100_000
+DEEP_101 = b'{"a":' * 101 + b"1" + b"}" * 101
 FILES = [
     Bad(
         "smoke twice in a row",
@@ -743,6 +786,7 @@ FILES = [
             ("nothing", b"", "not JSON"),
             ("a list", b"[]", "a JSON list"),
             ("100,000 levels", DEEP, "not JSON (nested too deeply)"),
+            ("101 levels", DEEP_101, "not JSON (nested too deeply)"),
             ("UTF-16", '{"id": 1}'.encode("utf-16"), "not UTF-8"),
             ("XML", b"<xml/>", "not JSON"),
         )

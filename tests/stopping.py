@@ -69,6 +69,12 @@ class Run:
         return [path.name for path in [*scratch, *self.folder.glob("run/*.lock")]]
 
 
+def _hear_signals() -> None:
+    """A shell's background job ignores SIGINT, one under nohup SIGHUP; children inherit that."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 @contextmanager
 def whole_run(folder: Path, cell: str) -> Iterator[Run]:
     """Start ``run`` on a notebook with one `cell`, which touches ``going`` when it is at work."""
@@ -90,8 +96,7 @@ def whole_run(folder: Path, cell: str) -> Iterator[Run]:
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        # A shell's background job ignores SIGINT, and children inherit that.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        preexec_fn=_hear_signals,
     ) as process:
         try:
             yield Run(process, folder)

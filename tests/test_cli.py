@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 
@@ -255,6 +256,19 @@ def test_corpus_makes_rows_of_both_encoders(made):
     assert raw[["enc_bytes", "enc_time_ms", "src_sha256", "ffmpeg_version"]].notna().all(axis=None)
     assert out.with_name("c.provenance.json").is_file()
     assert [path for path in out.parent.glob("it*/*")] == []
+
+
+@pytest.mark.parametrize(("make", "kind"), [(os.mkfifo, "a named pipe"), (os.mkdir, "a folder")])
+def test_what_is_no_file_is_not_replaced_by_a_corpus(make, kind, clip, tmp_path, capsys):
+    """It is refused before the first encode."""
+    out = tmp_path / "c.jsonl"
+    make(out)
+    words = ["--source", str(clip), "--encoder", "libx264", "--quality", "30", "--out", str(out)]
+    assert main(["corpus", *words]) == 2
+    assert capsys.readouterr().err == (
+        f"--out: {out} is {kind}; allowed: a file, or none yet; name another\n"
+    )
+    assert [*tmp_path.iterdir()] == [out]
 
 
 def test_a_second_call_encodes_nothing(made, clip):

@@ -154,6 +154,12 @@ def test_all_that_is_wrong_is_told_at_once(tmp_path, capsys):
     ]
 
 
+def test_one_parameter_has_one_value():
+    assert parse_settings(["epochs=3", "epochs=3"]) == {"epochs": 3}
+    with pytest.raises(InputError, match=r"^--set epochs: 3 and 4; allowed: one value; remove"):
+        parse_settings(["epochs=3", "epochs=4"])
+
+
 def test_a_log_that_is_none_is_refused_before_the_training(tmp_path):
     (tmp_path / "a.json").write_text('{"frames": []}')
     with pytest.raises(InputError, match=r"--set logs: .*a\.json: no frames"):

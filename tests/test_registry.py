@@ -15,6 +15,7 @@ from modelkit import DOMAIN, FEATURE_MEAN, FEATURE_STD, SLOTS, make_card, make_f
 from onnx import TensorProto, helper, numpy_helper
 
 from fr_lib import system
+from fr_lib.__main__ import main
 from fr_lib.errors import ArtefactError, GateFailed
 from fr_lib.files import ROOT, json_text, read_json, sha256_of, write_json
 from fr_lib.release import publish, publish_formula, verify
@@ -638,6 +639,24 @@ def test_a_release_keeps_every_other_file_and_mends_what_a_killed_one_left(
     for name in MODEL_FILES:
         assert (folder / name).read_bytes() == (newer / name).read_bytes()
     assert not [*folder.parent.glob(".*")]
+
+
+def test_a_release_into_the_working_directory_leaves_its_process_there(tmp_path, monkeypatch):
+    make_folder(tmp_path / "run" / "model")
+    (tmp_path / "tiny" / "below").mkdir(parents=True)
+    for place, name in (("tiny", "."), ("tiny/below", "..")):
+        monkeypatch.chdir(tmp_path / place)
+        assert main(["release", "--run-dir", str(tmp_path / "run"), "--model-dir", name]) == 0
+        assert verify(name) == verify(tmp_path / "tiny") == []
+        assert Path.cwd() == tmp_path / place
+    names = {path.name for path in (tmp_path / "tiny").iterdir()}
+    assert names == {*MODEL_FILES, *FORMULA_FILES, "registry.json", "registry.schema.json", "below"}
+
+
+def test_a_release_into_the_root_of_all_files_is_refused(tmp_path, capsys):
+    make_folder(tmp_path / "run" / "model")
+    assert main(["release", "--run-dir", str(tmp_path / "run"), "--model-dir", "/"]) == 2
+    assert capsys.readouterr().err.startswith("/: the root of all files; allowed: a folder")
 
 
 # --- the formula ------------------------------------------------------------------------------

@@ -410,6 +410,15 @@ def test_a_missing_corpus_ends_a_run_before_it_starts(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_a_corpus_that_is_refused_leaves_no_new_folder(tmp_path):
+    (tmp_path / "odd.jsonl").write_text('{"src": 1}\n')
+    words = ("--corpus", tmp_path / "odd.jsonl", "--run-dir", tmp_path / "run")
+    ended = python("fr_lib", "run", *words)
+    assert ended.code == 2
+    assert "odd.jsonl: 2 structural faults" in ended.err
+    assert [*tmp_path.rglob("*")] == [tmp_path / "odd.jsonl"]
+
+
 def test_a_notebook_that_stops_ends_a_run_with_one_line(tmp_path):
     """Here the second one does, for want of sources; what the first one wrote stays."""
     table = hopeless_table()

@@ -253,6 +253,40 @@ def test_a_folder_with_anything_in_it_is_no_place_for_a_whole_run(tmp_path):
 
 
 @pytest.mark.parametrize(
+    "mark", [[], "x", {}, {"run": 5}, {"run": "mine"}, {"run": {}}, {"run": "0" * 31 + "G"}]
+)
+def test_a_mark_of_another_tool_is_none_of_a_run(mark, tmp_path, corpus):
+    (tmp_path / "mine" / "model").mkdir(parents=True)
+    (tmp_path / "mine" / MARK).write_text(json.dumps(mark))
+    (tmp_path / "mine" / "model" / "precious").touch()
+    run = RunDir(tmp_path / "mine")
+    with pytest.raises(InputError, match="was not made by a run"), run.sole():
+        pass
+    with pytest.raises(InputError, match="was not made by a run"):
+        run.begin(corpus)
+    assert left(run) == {"precious"}
+
+
+@pytest.mark.parametrize("there", [True, False])
+@pytest.mark.parametrize("result", ["audit.json", None])
+def test_a_refused_run_leaves_its_results_or_nothing(there, result, tmp_path):
+    run = RunDir(tmp_path / "run")
+    if there:
+        run.path.mkdir()
+
+    def refused() -> None:
+        with run.sole():
+            (run / "notebooks").mkdir()
+            (run / (result or "scratch")).touch()
+            raise InputError("no good")
+
+    with pytest.raises(InputError, match="no good"):
+        refused()
+    assert run.path.exists() == (there or result is not None)
+    assert left(run) == ({result} if result else set())
+
+
+@pytest.mark.parametrize(
     ("name", "kept"),
     [
         ("audit.json", {"corpus.parquet", "audit.json"}),

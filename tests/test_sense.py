@@ -134,6 +134,37 @@ def test_a_constant_of_another_project_is_not_gigabytes(tmp_path, many, fine, by
     assert [f"ConstantOfShape to [{many}, 1]" in line for line in problems] == [True] * (not fine)
 
 
+def function(name: str, calls: str) -> onnx.FunctionProto:
+    """Return a function that calls another twice."""
+    calls = [helper.make_node(calls, [a], [b], domain="own") for a, b in ("ab", "bc")]
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("own", 1)]
+    return helper.make_function("own", name, ["a"], ["c"], calls, opsets)
+
+
+def test_functions_of_another_project_are_not_written_out(tmp_path):
+    """Sixty that call the next one twice stand for 2^60 nodes."""
+    ports = [helper.make_tensor_value_info(n, TensorProto.FLOAT, ["batch", 6]) for n in "xy"]
+    graph = helper.make_graph(
+        [helper.make_node("F0", ["x"], ["y"], domain="own")], "g", ports[:1], ports[1:]
+    )
+    model = helper.make_model(
+        graph,
+        opset_imports=[helper.make_opsetid("", 17), helper.make_opsetid("own", 1)],
+        ir_version=8,
+        functions=[function(f"F{n}", f"F{n + 1}") for n in range(60)],
+    )
+    row = put_foreign(tmp_path, "other", model.SerializeToString(), {})
+    assert ["domains own" in line for line in verify(registry(tmp_path, row))] == [True, False]
+
+
+@pytest.mark.parametrize("row", [{}, {"kind": "fr", "onnx": "a.onnx", "sha256": "0" * 64}])
+def test_a_registry_of_many_rows_is_judged_row_by_row(tmp_path, row):
+    rows = [{"id": f"m{n:05d}"} | row for n in range(2_000)]
+    found = list(verdicts(registry(tmp_path, *rows)))
+    assert [v.name for v in found[1:]] == [r["id"] for r in rows]
+    assert all(v.problems for v in found[1:])
+
+
 def test_the_reference_project_is_reported_row_by_row_in_plain_words(tmp_path):
     """Its v1, v2, v3: weights in a second file, a foreign sidecar, a bundle that is not there."""
     weight = numpy_helper.from_array(np.ones((6, 6), np.float32), "net.0.weight")

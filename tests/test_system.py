@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import shutil
@@ -19,6 +20,7 @@ from fr_lib.__main__ import main
 from fr_lib.corpus import write_table
 from fr_lib.errors import InputError
 from fr_lib.files import refuse_inside, write_bytes
+from fr_lib.schema import CANONICAL_6
 from fr_lib.system import end_children, sole_writer, stoppable
 
 LOG = '{"frames": [{"metrics": {%s}}]}'
@@ -111,6 +113,15 @@ def test_a_run_does_not_remove_its_own_corpus(name, here, tmp_path, capsys):
     assert line.startswith(f"--corpus: {run / name} ")
     assert "which this command writes anew" in line
     assert tree(run) == before
+
+
+def test_a_run_does_not_remove_the_logs_it_is_to_score(tmp_path, capsys):
+    log = tmp_path / "run" / "model" / "log.json"
+    features = dict.fromkeys([*CANONICAL_6], 0.5)
+    write_bytes(log, (LOG % json.dumps(features)[1:-1]).encode())
+    words = ["--smoke", "--run-dir", str(tmp_path / "run"), "--set", f"logs={log.parent}/*.json"]
+    assert refused("run", words, capsys).startswith(f"--set logs: {log} lies in ")
+    assert tree(tmp_path) == {"run/model/log.json": tree(tmp_path)["run/model/log.json"]}
 
 
 @pytest.mark.parametrize("name", ["c.jsonl", "c.provenance.json", "c.jsonl.cells/x.mkv"])

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,6 +36,8 @@ from fr_lib.release.strict import (
 )
 from fr_lib.schema import MODEL_ID, NEWEST_VOCAB
 
+# How often the files of a model may change while it is judged: each is a release by itself.
+_RELEASES = 5
 ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
 
@@ -53,6 +57,8 @@ class Verdict:
         The ONNX file as it was judged: a consumer loads these, and reads no file again.
     card : dict
         The sidecar as it was judged.
+    row : mapping
+        The row whose files these are.
     """
 
     name: str
@@ -60,6 +66,7 @@ class Verdict:
     notes: list[str] = field(default_factory=list)
     model: bytes = b""
     card: dict[str, Any] = field(default_factory=dict)
+    row: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -84,7 +91,8 @@ def _check_codec_aware(data: bytes, where: Path, card: Mapping[str, Any]) -> dic
     if card and not written_here(card):
         return check_onnx(data, where=where)
     slots = card.get("trained_slots")
-    counted = isinstance(slots, dict) and all(isinstance(n, int) for n in slots.values())
+    # To JSON 1624.0 is as whole a number as 1624.
+    counted = isinstance(slots, dict) and all(isinstance(n, int | float) for n in slots.values())
     vocab = vocab_of(card) or NEWEST_VOCAB
     rules = network_rules(vocab, slots if counted else None, reach_of(card, where))
     return check_onnx(data, rules, where)
@@ -127,8 +135,11 @@ def judge(
     like: str | None = None,
     signer: str | None = None,
     issuer: str | None = None,
+    since: tuple[int, int] | None = None,
 ) -> Verdict:
     """Read the files of one registry row, each once, and judge what was read.
+
+    Where a release came between the row and its files, the new row is judged.
 
     Parameters
     ----------
@@ -141,11 +152,40 @@ def judge(
         ``vmaf_v0_6_1_formula``. Default: the row's own id, if it is one.
     signer, issuer : str, optional
         Who has to have signed the model, where the row names a bundle.
+    since : tuple, optional
+        What :func:`state_of` said before the row was read.
     """
     folder = Path(model_dir)
+    before = since or state_of(folder)
+    for _ in range(_RELEASES):
+        verdict = _judge_once(folder, row, like, signer, issuer)
+        now = state_of(folder)
+        if not verdict.problems or now == before:
+            break
+        before, row = now, _row_of_now(folder, row)
+    return verdict
+
+
+def state_of(model_dir: str | Path) -> tuple[int, int]:
+    """Return what a release changes: it puts another folder in its place, or renames inside."""
+    with suppress(OSError):
+        found = Path(model_dir).stat()
+        return found.st_ino, found.st_mtime_ns
+    return 0, 0
+
+
+def _row_of_now(folder: Path, row: Mapping[str, Any]) -> Mapping[str, Any]:
+    with suppress(ArtefactError):
+        return find_row(folder, row["id"])
+    return row
+
+
+def _judge_once(
+    folder: Path, row: Mapping[str, Any], like: str | None, signer: str | None, issuer: str | None
+) -> Verdict:
     path = folder / row["onnx"]
     ours = _OURS.get(like or row["id"])
-    verdict = Verdict(row["id"])
+    verdict = Verdict(row["id"], row=row)
     papers = _sidecar_problems(folder, row, ours, verdict)
     try:
         verdict.model = _read(folder, path, MAX_BYTES if ours else MAX_PROTOBUF)
@@ -155,7 +195,11 @@ def judge(
     verdict.problems += [*_model_problems(path, row, ours, verdict), *papers]
     if "sigstore_bundle" in row:
         bundle = folder / row["sigstore_bundle"]
-        problems, notes = check_signature(bundle, verdict.model, signer, issuer)
+        try:
+            _read(folder, bundle, MAX_JSON)
+            problems, notes = check_signature(bundle, verdict.model, signer, issuer)
+        except ArtefactError as broken:
+            problems, notes = [str(broken)], []
         verdict.problems += problems
         verdict.notes += notes
     verdict.problems = [one_line(problem) for problem in verdict.problems]
@@ -233,7 +277,7 @@ def verdicts(
         If there is no row `model_id`.
     """
     folder = Path(model_dir)
-    path = folder / REGISTRY
+    path, since = folder / REGISTRY, state_of(folder)
     try:
         registry = read_object(path)
     except ArtefactError as broken:
@@ -241,11 +285,13 @@ def verdicts(
         return
     models = registry.get("models")
     rows = models if isinstance(models, list) else []
-    errors = schema_errors(SCHEMA, registry)
-    of_row = [
-        [error for error in errors if error[0][:2] == ["models", at]] for at in range(len(rows))
-    ]
-    whole = [error for error in errors if not any(error in some for some in of_row)]
+    whole, of_row = [], defaultdict(list)
+    for error in schema_errors(SCHEMA, registry):
+        match error[0]:
+            case ["models", int(at), *_]:
+                of_row[at].append(error)
+            case _:
+                whole.append(error)
     names = [_name(row, at) for at, row in enumerate(rows)]
     if model_id is None:
         yield Verdict(REGISTRY, schema_lines(SCHEMA, whole, path) + _order_problems(names, path))
@@ -253,12 +299,12 @@ def verdicts(
         raise _no_row(path, model_id, names)
     elif names.count(model_id) > 1:
         yield Verdict(REGISTRY, _order_problems([model_id] * 2, path))
-    for row, name, faults in zip(rows, names, of_row, strict=True):
+    for at, (row, name) in enumerate(zip(rows, names, strict=True)):
         if model_id in (None, name):
-            if faults:
-                yield Verdict(name, schema_lines(SCHEMA, faults, path))
+            if at in of_row:
+                yield Verdict(name, schema_lines(SCHEMA, of_row[at], path))
             else:
-                yield judge(folder, row, signer=signer, issuer=issuer)
+                yield judge(folder, row, signer=signer, issuer=issuer, since=since)
 
 
 def _name(row: Any, at: int) -> str:
@@ -269,7 +315,8 @@ def _name(row: Any, at: int) -> str:
 def _order_problems(ids: list[str], path: Path) -> list[str]:
     problems = [
         say(str(path), f"several rows {name}", "one row per id", "remove one")
-        for name in sorted({i for i in ids if ids.count(i) > 1})
+        for name, times in sorted(Counter(ids).items())
+        if times > 1
     ]
     if ids != sorted(ids):
         problems.append(say(str(path), "rows out of order", "sorted by id", "sort them"))
@@ -278,7 +325,8 @@ def _order_problems(ids: list[str], path: Path) -> list[str]:
 
 def _no_row(path: Path, model_id: str, ids: list[str]) -> ArtefactError:
     known = ", ".join(ids) or "none"
-    return ArtefactError(say(str(path), f"no row {model_id}", known, "release the model first"))
+    found = f"no row {one_line(model_id, 64)}"
+    return ArtefactError(say(str(path), found, known, "release the model first"))
 
 
 def verify(model_dir: str | Path, model_id: str | None = None) -> list[str]:

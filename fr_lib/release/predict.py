@@ -11,7 +11,7 @@ import numpy as np
 
 from fr_lib.corpus import MOST, Log, outside_domain, read_log, vmaf_from_features
 from fr_lib.errors import ArtefactError, InputError, say
-from fr_lib.release.checks import find_row, judge
+from fr_lib.release.checks import find_row, judge, state_of
 from fr_lib.release.onnx import open_session
 from fr_lib.release.registry import REGISTRY
 from fr_lib.schema import CANONICAL_6, MODEL_ID, BlockNorm, adapter, codec_block, encoder_index
@@ -63,9 +63,10 @@ class Predictor:
             If the row is missing or marked ``smoke``, or one of its files is missing, altered or
             breaks a rule of :func:`judge`; one line per problem, file named.
         """
-        folder = Path(model_dir)
+        folder, since = Path(model_dir), state_of(model_dir)
         row = find_row(folder, model_id)
-        if row.get("smoke", False):
+        verdict = judge(folder, row, like=MODEL_ID, since=since)
+        if verdict.row.get("smoke", False):
             raise ArtefactError(
                 say(
                     str(folder / REGISTRY),
@@ -74,7 +75,6 @@ class Predictor:
                     "train on a corpus that passes (make book) and release that run",
                 )
             )
-        verdict = judge(folder, row, like=MODEL_ID)
         if verdict.problems:
             raise ArtefactError("\n".join(verdict.problems))
         # The bytes that were judged: whatever lies in the folder by now.

@@ -10,7 +10,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from fr_lib.errors import ArtefactError, GateFailed, say
+from fr_lib.errors import ArtefactError, GateFailed, InputError, say
 from fr_lib.files import json_text
 from fr_lib.release.card import _failed
 from fr_lib.release.checks import find_row, judge
@@ -70,16 +70,16 @@ def publish(
         If the source does not verify, comes from synthetic rows, or the target's registry cannot
         be read, or cosign fails. Nothing is changed.
     InputError
-        If `sign` is asked for without cosign, or another release writes to the target.
+        If `sign` is asked for without cosign, another release writes to the target, or that is the
+        root of all files.
     GateFailed
         If the source failed its gate and the target holds a model that passed. Nothing is changed.
     """
     source, target = Path(source_dir), Path(model_dir)
-    row = find_row(source)
-    found = judge(source, row)
+    found = judge(source, find_row(source))
     if found.problems:
         raise ArtefactError("\n".join(found.problems))
-    card = found.card
+    row, card = found.row, found.card
     if card["run_provenance"]["synthetic"]:
         raise ArtefactError(
             say(str(source), "a smoke run on synthetic rows", "a run on a real corpus", "run one")
@@ -102,8 +102,11 @@ def publish(
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     """Keep other releases out of a model folder, from a look at its registry to the last byte."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with sole_writer(folder, folder.with_name(f".{folder.name}.lock")):
+    place = folder.resolve()  # "." has no name
+    if not place.name:
+        raise InputError(say(str(folder), "the root of all files", "a folder", "name one"))
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with sole_writer(folder, place.with_name(f".{place.name}.lock")):
         yield
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -128,7 +129,11 @@ def _domain(card: Mapping[str, Any]) -> Iterator[Finding]:
 
 
 def _scaler(card: Mapping[str, Any]) -> Iterator[Finding]:
-    """No mean lies outside its range, and no standard deviation exceeds half of it."""
+    """No mean lies outside its range, and no standard deviation is beyond what N rows there give.
+
+    It is half of the range at most, and least with one row at either end and all others between.
+    """
+    n_rows = card["training"]["n_rows"]
     scaler = zip(CANONICAL_6, card["feature_mean"], card["feature_std"], strict=False)
     for name, mean, std in scaler:
         lo, hi = card["domain"].get(name, (math.nan, math.nan))
@@ -138,6 +143,9 @@ def _scaler(card: Mapping[str, Any]) -> Iterator[Finding]:
         constant = std == 1 and hi - lo < slack
         if std > (hi - lo) / 2 + slack and not constant:
             yield f"feature_std of {name}", std, f"at most {(hi - lo) / 2:g}, half of its domain"
+        least = (hi - lo) / math.sqrt(2 * n_rows)
+        if std < least - slack:
+            yield f"feature_std of {name}", std, f"at least {least:g}, of {n_rows} rows there"
 
 
 def _norms(card: Mapping[str, Any]) -> Iterator[Finding]:
@@ -169,10 +177,10 @@ def _folds(card: Mapping[str, Any]) -> Iterator[Finding]:
     """Each row is held out once, and the figures are those of the folds."""
     training = card["training"]
     folds, n_rows = training["loso_folds"], training["n_rows"]
-    names = [fold["held_out"] for fold in folds]
+    names = Counter(fold["held_out"] for fold in folds)
     off = [fold["held_out"] for fold in folds if fold["n_train"] + fold["n_val"] != n_rows]
     yield from _unlike(
-        ("sources held out twice", sorted({n for n in names if names.count(n) > 1}), []),
+        ("sources held out twice", sorted(name for name, n in names.items() if n > 1), []),
         (f"folds whose n_train and n_val are not the {n_rows} rows", off, []),
         ("rows held out, together", sum(fold["n_val"] for fold in folds), n_rows),
     )
@@ -229,7 +237,7 @@ _RULES: tuple[tuple[str, Callable[[Mapping[str, Any]], Iterator[Finding]]], ...]
     ("encoder_vocab codec_block_layout trained_slots training", _slots),
     ("feature_order feature_mean feature_std", _features),
     ("domain", _domain),
-    ("domain feature_mean feature_std", _scaler),
+    ("domain feature_mean feature_std training", _scaler),
     ("codec_preset_norm codec_crf_norm", _norms),
     ("training gate_passed", _passed),
     ("training", _folds),

@@ -16,6 +16,7 @@ SCHEMA = "registry.schema.json"
 SIDECAR_SCHEMA = "sidecar.schema.json"
 FORMULA_SCHEMA = "formula.schema.json"
 MAX_JSON = 2**24  # bytes: a sidecar of 12 sources has 6 kB
+MAX_DEPTH = 100  # a sidecar has 5; what judges and writes it would give up at some hundreds
 _DATA = ROOT / "fr_lib" / "data"
 
 
@@ -94,15 +95,26 @@ def text_of(data: bytes, where: str | Path) -> str:
         ) from None
 
 
+def _depth(value: Any) -> int:
+    """Return how many lists and objects lie in each other, at most one more than allowed."""
+    depth, level = 0, [value]
+    while depth <= MAX_DEPTH and (level := [v for v in level if isinstance(v, dict | list)]):
+        depth += 1
+        level = [w for v in level for w in (v.values() if isinstance(v, dict) else v)]
+    return depth
+
+
 def parse(data: bytes, where: str | Path) -> dict[str, Any]:
     """Parse a JSON object; what Python would take and JSON does not say clearly is refused.
 
-    That is NaN and Infinity, numbers that no double or int64 holds, half a character, and a key
-    that an object has twice.
+    That is NaN and Infinity, numbers that no double or int64 holds, half a character, a key that an
+    object has twice, and more than ``MAX_DEPTH`` levels.
     """
     try:
         value = _STRICT.decode(text_of(data, where))
         json.dumps(value, ensure_ascii=False).encode()  # "\\ud800" is half a character
+        if _depth(value) > MAX_DEPTH:
+            raise RecursionError
     except _Twice as twice:
         raise ArtefactError(
             say(str(where), str(twice), "each key once", "remove the key that is wrong")

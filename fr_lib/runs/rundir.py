@@ -14,16 +14,17 @@ import io
 import json
 import math
 import os
+import re
 import secrets
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from fr_lib.corpus import Corpus, write_table
-from fr_lib.errors import ArtefactError, InputError, say
+from fr_lib.errors import ArtefactError, FrError, InputError, say
 from fr_lib.files import read_json, remove, sha256_of, write_bytes, write_json
 from fr_lib.runs.chapters import ARTEFACTS
 from fr_lib.system import sole_writer
@@ -31,6 +32,7 @@ from fr_lib.system import sole_writer
 PROGRESS = "progress.json"
 MARK = "run.json"
 LOCK = "run.lock"
+_RUN = re.compile("[0-9a-f]{32}")
 # By this variable the kernels of a whole run know whose they are.
 OWNER = "FR_LIB_RUN"
 # How the copy of a notebook ends while it is executed.
@@ -85,6 +87,8 @@ class RunDir:
     def sole(self) -> Iterator[None]:
         """Keep the folder to one whole run, its kernels included, from first file to verdict.
 
+        A run that is refused before it has a result leaves nothing in a folder that was new.
+
         Raises
         ------
         InputError
@@ -92,14 +96,35 @@ class RunDir:
             Nothing was written then.
         """
         self.path.parent.mkdir(parents=True, exist_ok=True)
+        made = not self.path.exists()
         self.path.mkdir(exist_ok=True)
-        self._refuse_foreign(p for p in self.path.iterdir() if p.name != LOCK)
-        with sole_writer(self.path, self / LOCK):
-            os.environ[OWNER] = self._write_mark()
-            try:
-                yield
-            finally:
-                del os.environ[OWNER]
+        try:
+            self._refuse_foreign(self._others())
+            with sole_writer(self.path, self / LOCK), self._cleared_if_refused():
+                os.environ[OWNER] = self._write_mark()
+                try:
+                    yield
+                finally:
+                    del os.environ[OWNER]
+        finally:
+            if made:
+                with suppress(OSError):  # it holds a run by now
+                    self.path.rmdir()
+
+    def _others(self) -> list[Path]:
+        """Return all that lies in the folder, the lock apart."""
+        return [path for path in self.path.iterdir() if path.name != LOCK]
+
+    @contextmanager
+    def _cleared_if_refused(self) -> Iterator[None]:
+        fresh = not self._others()
+        try:
+            yield
+        except FrError as refused:
+            if fresh and refused.exit_code == 2 and not any((self / n).exists() for n in ARTEFACTS):
+                for path in self._others():
+                    remove(path)
+            raise
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -142,7 +167,9 @@ class RunDir:
         if not (self / MARK).is_file():
             return None
         mark = read_json(self / MARK, made_by=ARTEFACTS["audit.json"])
-        return mark.get("run") if isinstance(mark, dict) else None
+        run = mark.get("run") if isinstance(mark, dict) else None
+        # Others have a run.json of their own.
+        return run if isinstance(run, str) and _RUN.fullmatch(run) else None
 
     def _refuse_other_run(self) -> None:
         found = self._read_mark()
@@ -165,7 +192,7 @@ class RunDir:
             raise InputError(
                 say(
                     str(self.path),
-                    f"it holds {first.name} and was not made by a run ({MARK} is missing)",
+                    f"it holds {first.name} and was not made by a run (no {MARK} of one)",
                     "a new or empty folder, or that of an earlier run",
                     "name another run directory",
                 )

@@ -18,7 +18,7 @@ from stopping import WAITING, whole_run
 from fr_lib.corpus import write_table
 from fr_lib.encode import default_ffmpeg
 from fr_lib.files import sha256_of
-from fr_lib.release import verify
+from fr_lib.release import Predictor, publish, verify
 from fr_lib.runs.rundir import LOCK
 
 pytestmark = pytest.mark.reliability
@@ -109,6 +109,24 @@ def test_two_releases_into_one_folder_leave_one_of_them(seed, tmp_path):
     assert 0 in codes.values()
     assert verify(tiny) == []
     assert sha256_of(tiny / "fr_regressor_v3.onnx") in {names[k] for k in codes}
+
+
+def test_readers_see_one_of_two_models_while_they_are_released_in_turns(tmp_path):
+    for k in (0, 1):
+        make_folder(tmp_path / f"m{k}", seed=k)
+    publish(tmp_path / "m0", tmp_path / "tiny")
+    turns = (
+        "import sys; from fr_lib.release import publish\n"
+        "for turn in range(100): publish(sys.argv[1 + turn % 2], sys.argv[3])"
+    )
+    names = [str(tmp_path / name) for name in ("m1", "m0", "tiny")]
+    with subprocess.Popen([sys.executable, "-c", turns, *names], cwd=ROOT) as releases:
+        seen = []
+        while releases.poll() is None:
+            assert verify(tmp_path / "tiny") == []
+            seen.append(Predictor.load(tmp_path / "tiny").card["sha256"])
+    assert releases.returncode == 0
+    assert len(seen) > len(set(seen)) == 2
 
 
 @pytest.mark.parametrize("other", ["run", "notebook", "release"])
