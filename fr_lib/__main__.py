@@ -324,13 +324,17 @@ def _parser() -> argparse.ArgumentParser:
     verify.add_argument("--issuer", help="who vouched for that identity, as cosign wants it")
     verify.set_defaults(do=_verify)
 
-    predict = commands.add_parser("predict", help="score libvmaf logs")
+    predict = commands.add_parser("predict", help="score logs of libvmaf")
     predict.add_argument("--encoder", required=True)
     predict.add_argument("--quality", type=float, required=True)
     predict.add_argument("--preset")
     predict.add_argument("--model-dir", default=MODEL_DIR, help="default: %(default)s")
     predict.add_argument("--frames", action="store_true", help="a line for each frame too")
-    predict.add_argument("log", nargs="+", help="libvmaf log, JSON")
+    predict.add_argument(
+        "log",
+        nargs="+",
+        help="of libvmaf (JSON, XML or CSV) or ffmpeg-quality-metrics (JSON or CSV), plain or gzip",
+    )
     predict.set_defaults(do=_predict)
     return parser
 
