@@ -10,6 +10,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
+        "collect": ["collect", "written_by_collect"],
         "domain": ["domain_of", "outside_domain"],
         "audit": ["MIN_FAMILIES", "TEACHER_TOLERANCE", "audit_corpus", "find_provenance"],
         "load": ["Corpus", "load_corpus"],
