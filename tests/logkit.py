@@ -38,11 +38,11 @@ def log_text(form: str, seed: int, frames: int) -> str:
         head = '<VMAF version="3.0.0">\n  <params qualityWidth="640" qualityHeight="360" />\n'
         fps = f'  <fyi fps="{200 + seed / 7:.2f}" />\n'
         return f"{head}{fps}  <frames>\n{frames_}  </frames>\n</VMAF>\n"
-    blocks = [
-        '    {\n      "frameNum": %d,\n      "metrics": {\n%s\n      }\n    }'
-        % (i, ",\n".join(f'        "{n}": {v}' for n, v in zip(NAMES, row, strict=True)))
-        for i, row in enumerate(rows)
-    ]
+    blocks = []
+    for i, row in enumerate(rows):
+        metrics = ",\n".join(f'        "{n}": {v}' for n, v in zip(NAMES, row, strict=True))
+        opened = f'    {{\n      "frameNum": {i},\n      "metrics": {{\n'
+        blocks.append(f"{opened}{metrics}\n      }}\n    }}")
     head = f'{{\n  "version": "3.0.0",\n  "fps": {200 + seed / 7:.2f},\n  "frames": [\n'
     return head + ",\n".join(blocks) + '\n  ],\n  "pooled_metrics": {}\n}\n'
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
@@ -104,12 +105,12 @@ def read_log(path: str | Path) -> Log:
     path = Path(path)
     read = read_frames(path)
     metrics = [frame if isinstance(frame, dict) else {} for frame in read.metrics]
-    names = dict.fromkeys(key for frame in metrics for key in frame)
+    names = dict.fromkeys(itertools.chain.from_iterable(metrics))
     if not any(name in names for known in FEATURE_NAMES.values() for name in known):
         found = f"{read.form} without any of the six features (it has {_listed(names)})"
         raise no_log(path, found)
     numbers = _frame_numbers(path, read)
-    features = [_feature(path, metrics, numbers, name) for name in CANONICAL_6]
+    features = [_feature(path, metrics, names, numbers, name) for name in CANONICAL_6]
     scores = {
         _score_name(name): numbers_of([frame.get(name) for frame in metrics])
         for name in names
@@ -214,10 +215,14 @@ def _frame_numbers(path: Path, read: Frames) -> np.ndarray:
 
 
 def _feature(
-    path: Path, metrics: list[dict[str, Any]], frames: np.ndarray, name: str
+    path: Path,
+    metrics: list[dict[str, Any]],
+    names: dict[str, None],
+    frames: np.ndarray,
+    name: str,
 ) -> np.ndarray:
     """Return one feature of all frames, under the newest of its names that the log has."""
-    known = [key for key in FEATURE_NAMES[name] if any(key in frame for frame in metrics)]
+    known = [key for key in FEATURE_NAMES[name] if key in names]
     values = [frame.get(known[0]) for frame in metrics] if known else [None] * len(metrics)
     column = numbers_of(values)
     bad = np.isnan(column)
