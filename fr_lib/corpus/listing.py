@@ -7,7 +7,7 @@ import glob
 import io
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -106,11 +106,12 @@ def read_list(table: str | Path) -> tuple[list[Entry], list[str]]:
         raise InputError(say(str(table), "unknown file type", ".csv, .jsonl", "rename or convert"))
     try:
         text = table.read_bytes().removeprefix(BOM).decode()
-        lines = list(_TABLES[table.suffix](text))
+        columns, lines = _TABLES[table.suffix](text)
     except (OSError, ValueError, csv.Error) as broken:
         found = f"cannot be read ({shown(broken)})"
         raise InputError(say(str(table), found, f"UTF-8 {table.suffix}", "mend it")) from None
-    _refuse_columns(table, {name for _, row in lines if isinstance(row, dict) for name in row})
+    if columns:
+        _refuse_columns(table, columns)
     return _judged([(f"line {number}", row) for number, row in lines], table.parent)
 
 
@@ -159,16 +160,25 @@ def _regex(part: str) -> str:
 # --- lines of a table -----------------------------------------------------------------------------
 
 
-def _csv_lines(text: str) -> Iterator[tuple[int, Any]]:
+# Of each line its number, and its row or what is wrong with it.
+Lines = list[tuple[int, dict[str, Any] | str]]
+
+
+def _read_csv(text: str) -> tuple[set[str], Lines]:
+    """Return the columns and the lines."""
     lines = csv.reader(io.StringIO(text, newline=""), strict=True)
     header = next(lines, [])
     if len(set(header)) < len(header):
         raise ValueError("a column twice")
+    read: Lines = []
     for line in filter(None, lines):
-        pairs = zip(header, line, strict=False)
-        short = len(line) != len(header)
-        found = f"{len(line)} fields, the header {len(header)}"
-        yield lines.line_num, found if short else {n: _as_said(n, t) for n, t in pairs if t}
+        if len(line) == len(header):
+            pairs = zip(header, line, strict=True)
+            read.append((lines.line_num, {n: _as_said(n, t) for n, t in pairs if t}))
+        else:
+            found = f"{counted(len(line), 'field')}, the header {len(header)}"
+            read.append((lines.line_num, found))
+    return set(header), read
 
 
 def _as_said(name: str, text: str) -> Any:
@@ -181,7 +191,9 @@ def _as_said(name: str, text: str) -> Any:
         return text
 
 
-def _json_lines(text: str) -> Iterator[tuple[int, Any]]:
+def _read_json_lines(text: str) -> tuple[set[str], Lines]:
+    """Return the columns of any line, and the lines; null is a column that a line has not."""
+    read: Lines = []
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
             try:
@@ -192,13 +204,11 @@ def _json_lines(text: str) -> Iterator[tuple[int, Any]]:
                 row = str(fault)
             if isinstance(row, dict):
                 row = {name: value for name, value in row.items() if value is not None}
-            yield number, row if isinstance(row, dict | str) else "no JSON object"
+            read.append((number, row if isinstance(row, dict | str) else "no JSON object"))
+    return {name for _, row in read if isinstance(row, dict) for name in row}, read
 
 
-_TABLES: dict[str, Callable[[str], Iterator[tuple[int, Any]]]] = {
-    ".csv": _csv_lines,
-    ".jsonl": _json_lines,
-}
+_TABLES = {".csv": _read_csv, ".jsonl": _read_json_lines}
 
 
 def _refuse_columns(where: object, names: set[str]) -> None:
@@ -217,7 +227,7 @@ def _judged(rows: list[tuple[str, Any]], folder: Path) -> tuple[list[Entry], lis
     for where, row in rows:
         line = _Line(where, row if isinstance(row, dict) else {}, folder)
         if not isinstance(row, dict):
-            line.fault(row, "one value for each column", "mend it")
+            line.fault(row, "one value for each column", "mend the line")
         elif entry := line.entry():
             entries.append(entry)
         faults += line.faults
