@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from logkit import log_text, write_logs
 
+from benchmarks.logs import log_text, write_logs
 from fr_lib.__main__ import main
 from fr_lib.corpus import find_provenance, load_corpus, read_log, read_table
 from fr_lib.corpus.kept import kept_file
