@@ -1,4 +1,4 @@
-"""The command line: ``python -m fr_lib run | corpus | stress | release | verify | predict``.
+"""The command line: ``python -m fr_lib corpus | collect | stress | run | release | ...``.
 
 Exit codes: 0 done or shipped, 1 gate failed or verification failed, 2 bad input, usage or machine,
 130, 129 and 143 interrupted by Ctrl-C, SIGHUP and SIGTERM, 141 nobody reads the output any more.
@@ -125,6 +125,21 @@ def _sole_maker(out: Path) -> Iterator[None]:
     out.parent.mkdir(parents=True, exist_ok=True)
     with sole_writer(out, out.with_name(f"{out.name}.lock"), wait=_warn):
         yield
+
+
+def _collect(args: argparse.Namespace) -> int:
+    from fr_lib.corpus import collect, written_by_collect
+
+    out = Path(args.out)
+    inputs = [("--table", args.table)] if args.table else []
+    refuse_inside(inputs, written_by_collect(out))
+    command = ["python", "-m", "fr_lib", *map(_portable, sys.argv[1:])]
+    with _sole_maker(out):
+        made = collect(out, command, args.table, args.pattern, args.workers)
+    files = ", ".join(map(str, made.files))
+    without = counted(made.left_out, "frame")
+    _tell(f"{made.rows:,} rows, {without} without a score left out; {files}")
+    return 0
 
 
 def _stress(args: argparse.Namespace) -> int:
@@ -317,6 +332,25 @@ def _parser() -> argparse.ArgumentParser:
     )
     corpus.set_defaults(do=_corpus)
 
+    collect = commands.add_parser("collect", help="make a corpus of logs from elsewhere")
+    listed = collect.add_mutually_exclusive_group(required=True)
+    listed.add_argument(
+        "--table",
+        metavar="FILE",
+        help="CSV with a header or JSON lines, a log in each: path, src, encoder, quality; where "
+        "known preset, teacher, enc_bytes, enc_time_ms, ffmpeg_version, libvmaf_version, "
+        "src_sha256, width, height",
+    )
+    listed.add_argument(
+        "--pattern",
+        help="path with such columns in braces: logs/{src}_{encoder}_{preset}_{quality}.xml",
+    )
+    collect.add_argument("--out", required=True, help="X.jsonl, X.jsonl.gz or X.parquet")
+    collect.add_argument(
+        "--workers", type=int, metavar="N", help="processes; default: one per core"
+    )
+    collect.set_defaults(do=_collect)
+
     stress = commands.add_parser(
         "stress", help="distort clips and generated pictures into a stress set"
     )
@@ -346,13 +380,17 @@ def _parser() -> argparse.ArgumentParser:
     verify.add_argument("--issuer", help="who vouched for that identity, as cosign wants it")
     verify.set_defaults(do=_verify)
 
-    predict = commands.add_parser("predict", help="score libvmaf logs")
+    predict = commands.add_parser("predict", help="score logs of libvmaf")
     predict.add_argument("--encoder", required=True)
     predict.add_argument("--quality", type=float, required=True)
     predict.add_argument("--preset")
     predict.add_argument("--model-dir", default=MODEL_DIR, help="default: %(default)s")
     predict.add_argument("--frames", action="store_true", help="a line for each frame too")
-    predict.add_argument("log", nargs="+", help="libvmaf log, JSON")
+    predict.add_argument(
+        "log",
+        nargs="+",
+        help="of libvmaf (JSON, XML or CSV) or ffmpeg-quality-metrics (JSON or CSV), plain or gzip",
+    )
     predict.set_defaults(do=_predict)
     return parser
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from hostile import FEATURES, encode_row, frame_row, parquet
-from hostile_logs import log
+from hostile_logs import CSV_LINES, XML_FRAMES, log, xml
 
 from fr_lib.corpus import audit_corpus, load_corpus, read_log, vmaf_from_features, write_table
 from fr_lib.errors import FrError
@@ -235,7 +235,8 @@ def log_mutant(seed: int) -> bytes:
     rng = random.Random(seed)
     whole = log()
     if rng.random() < 0.5:
-        return spoilt_bytes(rng, json.dumps(whole).encode())
+        forms = (json.dumps(whole).encode(), xml(*XML_FRAMES), "\n".join(CSV_LINES).encode())
+        return spoilt_bytes(rng, rng.choice((*forms, gzip.compress(forms[1], mtime=0))))
     frame = rng.choice(whole["frames"])
     places = (whole, frame, frame["metrics"])
     for _ in range(rng.choice((1, 1, 2))):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from chain import python
 
-from benchmarks import bench, large, report
+from benchmarks import bench, large, logs, report
 from benchmarks.bench import SECTIONS, chosen
 from benchmarks.resample import as_file_rows, resampled
 from fr_lib.corpus import audit_corpus, load_corpus, write_table
@@ -97,6 +97,15 @@ def test_fewer_folds_than_sources_are_named_as_such(capsys):
 def test_fewer_rows_than_sources_are_refused(capsys):
     assert large.main(["--rows", "2", "--sources", "3", "--print-only"]) == 2
     assert "rows >= sources" in capsys.readouterr().err
+
+
+def test_logs_by_the_thousand_are_measured_against_limits(tmp_path, page):
+    results = tmp_path / "results.json"
+    sizes = ["--logs", "3", "--frames", "2", "--limit-s", "0"]
+    assert logs.main([*sizes, "--results", str(results), "--page", str(page)]) == 1
+    rows = json.loads(results.read_text())["sections"]["logs"]["rows"]
+    assert [row["file"] for row in rows] == [".parquet", ".jsonl.gz"]
+    assert "collect of 3 logs of 2 frames: seconds" in page.read_text()
 
 
 # --- which sections

@@ -15,10 +15,10 @@ import torch
 from modelkit import DOMAIN, FEATURE_MEAN, FEATURE_STD, make_folder, make_model
 
 from fr_lib.corpus import MOST, outside_domain, read_log, vmaf_from_features
+from fr_lib.corpus.logs import SAME_TEACHER
 from fr_lib.errors import ArtefactError, InputError
 from fr_lib.files import ROOT, json_text, read_json
 from fr_lib.release import Predictor, open_session, predict_logs
-from fr_lib.release.predict import SAME_TEACHER
 from fr_lib.schema import CANONICAL_6, codec_block
 
 
@@ -262,7 +262,7 @@ def test_what_is_no_log_of_libvmaf_is_refused(tmp_path, text):
 
 def test_bytes_that_are_no_text_are_refused(tmp_path):
     (tmp_path / "log.json").write_bytes(b"\xff\xfe\x00\x01")
-    with pytest.raises(ArtefactError, match=r"log\.json: UTF-16 text, not JSON"):
+    with pytest.raises(ArtefactError, match=r"log\.json: UTF-16 text, no log"):
         read_log(tmp_path / "log.json")
 
 

@@ -12,10 +12,10 @@ from modelkit import DOMAIN, FEATURE_MEAN, FEATURE_STD, make_folder
 
 from fr_lib.__main__ import main
 from fr_lib.corpus import read_log, vmaf_from_features
+from fr_lib.corpus.logs import SAME_TEACHER
 from fr_lib.encode import default_ffmpeg
 from fr_lib.release import Predictor, open_session, predict_logs
 from fr_lib.release.formula import FORMULA_ATOL, export_formula
-from fr_lib.release.predict import SAME_TEACHER
 from fr_lib.schema import CANONICAL_6
 from fr_lib.train import HIGHEST, draw_domain
 
@@ -56,7 +56,12 @@ def logs(tmp_path_factory) -> dict[str, Path]:
         graph = f"[0:v][1:v]libvmaf={model}log_fmt=json:log_path={name}.json"
         inputs = ("-i", "encode.mkv", "-i", "reference.y4m")
         ffmpeg(folder, *inputs, "-lavfi", graph, "-f", "null", "-")
-    return {name: folder / f"{name}.json" for name in MODELS}
+    for form in ("xml", "csv"):
+        graph = f"[0:v][1:v]libvmaf=n_subsample=5:log_fmt={form}:log_path=part.{form}"
+        ffmpeg(folder, *inputs, "-lavfi", graph, "-f", "null", "-")
+    return {name: folder / f"{name}.json" for name in MODELS} | {
+        form: folder / f"part.{form}" for form in ("xml", "csv")
+    }
 
 
 def features(n: int = 20) -> np.ndarray:
@@ -98,6 +103,21 @@ def test_the_formula_of_a_real_log_is_the_score_that_it_carries(predictor, logs)
     assert row["log_mean"] == pytest.approx(own.mean())
     assert row["log_difference"] < 2e-4
     assert row["log_is_v0_6_1"] is True
+
+
+def test_other_formats_get_the_same_answer_and_their_own_frame_numbers(predictor, logs):
+    whole, one, other = (
+        predict(predictor, logs[n], frames=True) for n in ("default", "xml", "csv")
+    )
+    assert (whole["form"], one["form"], other["form"]) == tuple(
+        f"libvmaf {form}" for form in ("JSON", "XML", "CSV")
+    )
+    assert one["per_frame"] == other["per_frame"]
+    every_fifth = [f for f in whole["per_frame"] if f["frame"] % 5 == 0]
+    assert [f["frame"] for f in one["per_frame"]] == [f["frame"] for f in every_fifth]
+    for key in ("predicted", "formula"):
+        assert [f[key] for f in one["per_frame"]] == pytest.approx([f[key] for f in every_fifth])
+    assert one["log_teacher"] == "agrees with VMAF v0.6.1's formula"
 
 
 @pytest.mark.parametrize("name", ["phone", "4k"])

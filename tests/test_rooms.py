@@ -14,7 +14,7 @@ from fr_lib.files import ROOT
 
 PACKAGE = ROOT / "fr_lib"
 ROOMS = ("corpus", "encode", "train", "runs", "evaluate", "release", "report")
-GROUND = ("errors", "files", "system", "schema", "arms")
+GROUND = ("errors", "files", "system", "worker", "schema", "arms")
 ABOVE_ALL = ("pipeline", "__main__")
 MOST_LINES = 500
 MOST_ARROWS = 30

@@ -442,7 +442,7 @@ def test_progress_rises_to_the_end():
 def workers_of(pid: int) -> list[psutil.Process]:
     """Return the processes that train for this one."""
     family = psutil.Process(pid).children(recursive=True)
-    return [p for p in family if "fr_lib.train.worker" in p.cmdline()]
+    return [p for p in family if "fr_lib.worker" in p.cmdline()]
 
 
 def test_processes_are_kept_for_a_block_and_no_longer(monkeypatch):

@@ -10,11 +10,12 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
+        "collect": ["collect", "written_by_collect"],
         "domain": ["domain_of", "outside_domain"],
         "audit": ["MIN_FAMILIES", "TEACHER_TOLERANCE", "audit_corpus", "find_provenance"],
         "load": ["Corpus", "load_corpus"],
         "rows": ["SUFFIXES", "read_table", "write_table"],
-        "logs": ["Log", "MOST", "read_log"],
+        "logs": ["Log", "MOST", "agrees", "read_log", "who_scored"],
         "stress_set": ["KINDS", "STRESS_SET", "read_stress"],
         "synthetic": ["synthetic_table"],
         "teachers": [

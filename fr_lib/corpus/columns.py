@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 
 from fr_lib import schema
+from fr_lib.corpus.presets import native_preset, unknown_preset
 from fr_lib.corpus.strict import shown
-from fr_lib.errors import InputError, counted, say
+from fr_lib.errors import counted, say
 from fr_lib.schema import NEWEST_VOCAB
 
 # A file where every row has a fault of its own is not listed to its end.
@@ -89,7 +90,11 @@ def _preset_name(value: Any) -> str:
 def presets(
     raw: pd.DataFrame, encoder: pd.Series, faults: list[str], notes: list[str]
 ) -> pd.Series:
-    """Return the presets as text, the encoder's default where a row has none, with a note."""
+    """Return the presets as text: each encoder's own, with notes on all that were not written so.
+
+    Where a row has none it gets the encoder's default; a word of vmaf-tune is read as the preset
+    that it ran.
+    """
     given = raw.get("preset", pd.Series(None, index=raw.index, dtype=object))
     if given.dtype != "str":
         given = given.astype(object).map(_preset_name, na_action="ignore")
@@ -103,17 +108,27 @@ def presets(
         )
     preset = given.where(~missing, default).fillna("").astype("str")
     pairs = pd.DataFrame({"encoder": encoder, "preset": preset})[known].drop_duplicates()
-    unknown = [
-        (name, value)
-        for name, value in pairs.itertuples(index=False)
-        if value not in schema.ADAPTERS[name].presets
-    ]
-    for name, value in unknown[:MOST_FAULTS]:
-        try:
-            schema.ADAPTERS[name].preset_ordinal(shown(value))
-        except InputError as fault:
-            faults.append(f"{fault} [{rows_of((encoder == name) & (preset == value))}]")
+    unknown = []
+    for name, word in list(pairs.itertuples(index=False)):
+        meant = native_preset(name, word)
+        if meant not in schema.ADAPTERS[name].presets:
+            unknown.append((name, word))
+        elif meant != word:
+            rows = (encoder == name) & (given == word)
+            preset = preset.where(~rows, meant)
+            found = f"{counted(int(rows.sum()), 'row')} with preset {word!r}"
+            notes.append(f"{name}: {found}; as in vmaf-tune, {meant!r} was taken.")
+    for name, word in unknown[:MOST_FAULTS]:
+        rows = rows_of((encoder == name) & (preset == word))
+        faults.append(f"{preset_fault(name, word)} [{rows}]")
     return preset
+
+
+def preset_fault(encoder: str, word: str) -> str:
+    """Return the message of a preset that an encoder has not."""
+    allowed = " ".join(schema.ADAPTERS[encoder].presets)
+    found = unknown_preset(encoder, shown(word))
+    return say(f"{encoder} preset", found, allowed, "name one of these")
 
 
 def optional(raw: pd.DataFrame, name: str, kind: str, faults: list[str]) -> pd.Series:

@@ -147,7 +147,8 @@ def load_corpus(path: str | Path, teacher: str | None = None) -> Corpus:
     The shape is told by the columns: the six features and ``frame_index`` (per frame), or the
     six ``<feature>_mean`` and ``schema_version`` 3 (per encode). The quality value is `cq` or
     `crf`, the target `vmaf` or `vmaf_score`, the teacher's stamp `teacher` or `vmaf_model`. Rows
-    without a preset get the encoder's default, with a note.
+    without a preset get the encoder's default, with a note; the preset words of vmaf-tune are read
+    as :mod:`fr_lib.corpus.presets` lists them, with a note.
 
     Parameters
     ----------
@@ -199,7 +200,7 @@ def load_corpus(path: str | Path, teacher: str | None = None) -> Corpus:
         _refuse(path, faults)
     n_rows_read = len(raw)
     del raw
-    table, dropped = _drop_faulty_rows(table, teacher_of(taught_by))
+    table, dropped = _drop_faulty_rows(table, teacher_of(taught_by), shape)
     if table.empty:
         _refuse(path, [_none_left(dropped)])
     _note_synthetic(table, notes)
@@ -346,7 +347,7 @@ def _other_teachers(stamps: pd.DataFrame, found: list[str]) -> str:
 _DUPLICATE = "duplicate key (the first row is kept)"
 
 
-def _row_faults(table: pd.DataFrame, teacher: Teacher) -> dict[str, pd.Series]:
+def _row_faults(table: pd.DataFrame, teacher: Teacher, shape: str) -> dict[str, pd.Series]:
     """Return which rows break each rule, by the reason under which such a row leaves."""
     frame, vmaf, (low, high) = table["frame_index"], table["vmaf"], teacher.range
     whole = (frame >= 0) & (frame < _MOST_FRAME) & (frame == np.floor(frame))
@@ -357,6 +358,8 @@ def _row_faults(table: pd.DataFrame, teacher: Teacher) -> dict[str, pd.Series]:
         "quality is null": table["quality"].isna(),
         "quality outside the encoder's range": ~_quality_allowed(table),
         "feature is not finite": ~finite,
+        # What vmaf-tune writes where libvmaf logged no features.
+        "all six means are 0": (features == 0).all(axis=1) & (shape == "encode"),
         f"feature beyond {MOST:g} in size": finite & (features.abs() > MOST).any(axis=1),
         "target is not finite": ~np.isfinite(vmaf),
         f"target outside {low:g}..{high:g}": np.isfinite(vmaf) & ~vmaf.between(low, high),
@@ -371,7 +374,7 @@ def _quality_allowed(table: pd.DataFrame) -> pd.Series:
 
 
 def _drop_faulty_rows(
-    table: pd.DataFrame, teacher: Teacher
+    table: pd.DataFrame, teacher: Teacher, shape: str
 ) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
     """Return the rows that are left, and what left under the first rule that it breaks."""
     dropped = []
@@ -384,7 +387,7 @@ def _drop_faulty_rows(
             examples = (where[:5] + 1).tolist()
             dropped.append({"reason": reason, "count": len(where), "examples": examples})
 
-    for reason, broken in _row_faults(table, teacher).items():
+    for reason, broken in _row_faults(table, teacher, shape).items():
         drop(reason, broken & kept)
     # Last, so that a failed first attempt does not push out the good second one.
     key = [*_KEY, *(name for name in _SIZES if name in table)]

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fr_lib.corpus import MOST, Log, outside_domain, read_log, vmaf_from_features
+from fr_lib.corpus import (
+    MOST,
+    Log,
+    agrees,
+    outside_domain,
+    read_log,
+    vmaf_from_features,
+    who_scored,
+)
 from fr_lib.errors import ArtefactError, InputError, say
 from fr_lib.release.checks import find_row, judge, state_of
 from fr_lib.release.onnx import open_session
@@ -19,11 +27,6 @@ from fr_lib.schema import CANONICAL_6, MODEL_ID, BlockNorm, adapter, codec_block
 if TYPE_CHECKING:
     import onnxruntime
 
-# Mean absolute difference per frame, VMAF points, up to which a log's score is v0.6.1's own. Logs
-# of six decimals differ by 5e-5, those of libvmaf 1.5, of five, by 6e-4, and features rounded to
-# three by 6e-2; the other models that libvmaf ships (phone, 4K, without enhancement gain) differ by
-# whole points. A mean, as the worst frame grows with the number of frames.
-SAME_TEACHER = 0.1
 CODEC_AWARE = "codec-aware network"
 CODEC_BLIND = "codec-blind network (no training rows for this encoder)"
 
@@ -176,7 +179,7 @@ def predict_logs(
     preset: str | None = None,
     frames: bool = False,
 ) -> list[dict[str, Any]]:
-    """Score libvmaf logs of encodes made with the same settings, and show the error beside it.
+    """Score logs of encodes made with the same settings, and show the error beside it.
 
     All six features are there, so VMAF v0.6.1 itself can be worked out: it is the truth that the
     network repeats.
@@ -193,15 +196,15 @@ def predict_logs(
     Returns
     -------
     list of dict
-        Per log: file, frames (count), mean and min of the prediction (VMAF 0..100), answered_by
-        (which says when the codec-blind network stood in for an encoder without training rows),
-        formula_mean and formula_min (VMAF v0.6.1), difference (of the means, prediction minus
-        formula), largest_difference (of a frame), frames_outside and features_outside (frames
-        beyond what training rows showed, in all and by feature). Where the log carries a score:
-        log_mean, log_difference (mean absolute difference to the formula, per frame) and
-        log_is_v0_6_1; where it carries scores of other names than ``vmaf``, log_scores has mean,
-        difference and is_v0_6_1 of each. note (str) where something is off; per_frame where asked
-        for.
+        Per log: file, form (who wrote it and how), frames (count), mean and min of the prediction
+        (VMAF 0..100), answered_by (which says when the codec-blind network stood in for an encoder
+        without training rows), formula_mean and formula_min (VMAF v0.6.1), difference (of the
+        means, prediction minus formula), largest_difference (of a frame), frames_outside and
+        features_outside (frames beyond what training rows showed, in all and by feature). Where the
+        log carries a score: log_mean, log_difference (mean absolute difference to the formula, per
+        frame), log_is_v0_6_1 and log_teacher (who scored it, as far as the log lets that be known);
+        where it carries scores of other names than ``vmaf``, log_scores has the same four of each.
+        note (str) where something is off; per_frame where asked for.
 
     Raises
     ------
@@ -218,6 +221,7 @@ def predict_logs(
         out = outside_domain(log.features, predictor.card["domain"])
         row = {
             "file": log.path,
+            "form": log.form,
             "frames": len(scores),
             "mean": float(scores.mean()),
             "min": float(scores.min()),
@@ -237,7 +241,7 @@ def predict_logs(
             row["log_scores"] = others
         if note := "; ".join([*_foreign_scores(own, row["formula_mean"]), *_beyond(row)]):
             row["note"] = note
-        rows.append(row | ({"per_frame": _per_frame(scores, truth, out)} if frames else {}))
+        rows.append(row | ({"per_frame": _per_frame(log, scores, truth, out)} if frames else {}))
     return rows
 
 
@@ -245,11 +249,11 @@ def _own_scores(log: Log, truth: np.ndarray) -> dict[str, dict[str, Any]]:
     """Compare the scores that a log carries with the formula, over the frames that have one."""
     own = {}
     for name, scores in log.scores.items():
-        difference = float(np.nanmean(np.abs(scores - truth)))
         own[name] = {
             "mean": float(np.nanmean(scores)),
-            "difference": difference,
-            "is_v0_6_1": difference <= SAME_TEACHER,
+            "difference": float(np.nanmean(np.abs(scores - truth))),
+            "is_v0_6_1": agrees(scores, truth),
+            "teacher": who_scored(log, name, truth),
         }
     return own
 
@@ -276,14 +280,16 @@ def _beyond(row: Mapping[str, Any]) -> Iterator[str]:
         )
 
 
-def _per_frame(scores: np.ndarray, truth: np.ndarray, out: np.ndarray) -> list[dict[str, Any]]:
+def _per_frame(
+    log: Log, scores: np.ndarray, truth: np.ndarray, out: np.ndarray
+) -> list[dict[str, Any]]:
     return [
         {
-            "frame": number,
+            "frame": int(number),
             "predicted": float(score),
             "formula": float(exact),
             "difference": float(score - exact),
             "outside": [name for name, beyond in zip(CANONICAL_6, marks, strict=True) if beyond],
         }
-        for number, (score, exact, marks) in enumerate(zip(scores, truth, out, strict=True))
+        for number, score, exact, marks in zip(log.frames, scores, truth, out, strict=True)
     ]

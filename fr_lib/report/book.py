@@ -122,8 +122,11 @@ def _elsewhere(beyond: Mapping[str, Any] | None, arm: str = SHIPPED_ARM) -> dict
 
 
 def clip_figures(made: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """Return the ranges of the clips' width, height, frame count and seconds, and their rates."""
-    if made is None:
+    """Return the ranges of the clips' width, height, frame count and seconds, and their rates.
+
+    None where they are not known, as of clips that others encoded.
+    """
+    if made is None or not all("fps_exact" in clip for clip in made["sources"]):
         return None
     rates = [Fraction(clip["fps_exact"]) for clip in made["sources"]]
     seconds = [clip["frames"] / rate for clip, rate in zip(made["sources"], rates, strict=True)]

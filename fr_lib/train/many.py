@@ -11,12 +11,10 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_EXCEPTION, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from queue import SimpleQueue
-from typing import Any
 
 import numpy as np
 import torch
@@ -25,7 +23,7 @@ from joblib import cpu_count
 from fr_lib.errors import InputError, TrainingError, say
 from fr_lib.train.batch import Job, Trained, train_batch, training_rows
 from fr_lib.train.recipe import Recipe
-from fr_lib.train.worker import Worker, WorkerDied
+from fr_lib.worker import Crew, WorkerDied
 
 # Models per batch: more hide the cost of a call no better, and their state outgrows the cache.
 MAX_BATCH_OF_MODELS = 32
@@ -211,37 +209,11 @@ def _in_processes(work: _Work) -> list[Trained]:
     return [model for part in parts for model in part]
 
 
-class _Crew:
-    """A process per core, each with a thread that waits for its answers."""
-
-    def __init__(self, size: int) -> None:
-        self._workers = [Worker() for _ in range(size)]
-        self._idle: SimpleQueue[Worker] = SimpleQueue()
-        for worker in self._workers:
-            self._idle.put(worker)
-        self._threads = ThreadPoolExecutor(size)
-
-    def submit(self, function: Callable[..., Any], *arguments: Any) -> Future:
-        return self._threads.submit(self._hand_over, function, *arguments)
-
-    def _hand_over(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        worker = self._idle.get()
-        try:
-            return worker.call(function, *arguments)
-        finally:
-            self._idle.put(worker)
-
-    def stop(self) -> None:
-        self._threads.shutdown(wait=False, cancel_futures=True)
-        for worker in self._workers:
-            worker.stop()
-
-
-_kept: list[_Crew] = []
+_kept: list[Crew] = []
 
 
 @contextmanager
-def keep_processes() -> Iterator[_Crew]:
+def keep_processes() -> Iterator[Crew]:
     """Let the calls of :func:`train_many` inside the block share their processes.
 
     Starting them takes about two seconds. None outlives the block, however it ends.
@@ -249,7 +221,7 @@ def keep_processes() -> Iterator[_Crew]:
     if _kept:
         yield _kept[0]
         return
-    _kept.append(_Crew(cpu_count()))
+    _kept.append(Crew(cpu_count()))
     try:
         yield _kept[0]
     finally:

@@ -1,9 +1,9 @@
-"""A process that trains batches, and the hand that starts, feeds and ends it.
+"""Processes that work, and the hand that starts, feeds and ends them.
 
-Tasks go in and networks come out through its two pipes. Nothing else is shared, so nothing is left
-behind however either side ends: no semaphore, no file, and no process, as one whose pipe is closed
-ends itself in the middle of its work. ``multiprocessing`` and loky keep named semaphores, which
-survive a kernel that is killed, and the former runs a script without a guard once more.
+Tasks go in and answers come out through the two pipes of each. Nothing else is shared, so nothing
+is left behind however either side ends: no semaphore, no file, and no process, as one whose pipe is
+closed ends itself in the middle of its work. ``multiprocessing`` and loky keep named semaphores,
+which survive a kernel that is killed, and the former runs a script without a guard once more.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, BinaryIO
 
@@ -61,6 +62,34 @@ class Worker:
         self._process.stdout.close()
         with suppress(BrokenPipeError):  # a task that it did not live to read
             self._process.stdin.close()
+
+
+class Crew:
+    """Several such processes, each with a thread that waits for its answers."""
+
+    def __init__(self, size: int) -> None:
+        self._workers = [Worker() for _ in range(size)]
+        self._idle: queue.SimpleQueue[Worker] = queue.SimpleQueue()
+        for worker in self._workers:
+            self._idle.put(worker)
+        self._threads = ThreadPoolExecutor(size)
+
+    def submit(self, function: Callable[..., Any], *arguments: Any) -> Future:
+        """Let the next idle process call ``function(*arguments)``, as :meth:`Worker.call` does."""
+        return self._threads.submit(self._hand_over, function, *arguments)
+
+    def _hand_over(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        worker = self._idle.get()
+        try:
+            return worker.call(function, *arguments)
+        finally:
+            self._idle.put(worker)
+
+    def stop(self) -> None:
+        """End all processes at once."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        for worker in self._workers:
+            worker.stop()
 
 
 def _read(tasks: queue.SimpleQueue, source: BinaryIO) -> None:
