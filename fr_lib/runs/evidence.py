@@ -16,10 +16,10 @@ from typing import Any
 
 import pandas as pd
 
+from fr_lib.corpus import STRESS_SET
 from fr_lib.errors import ArtefactError, say
 from fr_lib.files import ROOT, read_json, sha256_of, write_bytes, write_json
 from fr_lib.runs.rundir import RunDir, plain
-from fr_lib.corpus import STRESS_SET
 
 STORE = ROOT / "data" / "evidence"
 REMEDY = "make book PROFILE=full"
@@ -42,11 +42,11 @@ def code_sha256() -> str:
 
 
 def meaning(source: str) -> str:
-    """Return the syntax tree of Python text without docstrings; comments and layout never enter it.
+    r"""Return the syntax tree of Python text, whatever its comments, layout and docstrings.
 
     Examples
     --------
-    >>> meaning("def f():\\n    'One.'\\n    return 1") == meaning("def f(): return 1  # one")
+    >>> meaning("def f():\n    'One.'\n    return 1") == meaning("def f(): return 1  # one")
     True
     """
     tree = ast.parse(source)
