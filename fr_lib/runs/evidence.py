@@ -11,6 +11,7 @@ from __future__ import annotations
 import ast
 import hashlib
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,8 @@ def code_sha256() -> str:
     return digest.hexdigest()
 
 
+# A run asks several times, of files that change between two runs at most.
+@lru_cache(maxsize=2 * len(CODE))
 def meaning(source: str) -> str:
     r"""Return the syntax tree of Python text, whatever its comments, layout and docstrings.
 
