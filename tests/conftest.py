@@ -9,6 +9,11 @@ the executed notebooks of ``hopeless``. Tests read them; one that has to write c
 from __future__ import annotations
 
 import os
+
+# Test processes and their kernels take all cores already: more threads in each wait for each other
+# longer than they work. Read when numpy and torch are imported, so it stands before them.
+os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+
 import pickle
 from collections.abc import Callable
 from dataclasses import replace

@@ -336,6 +336,7 @@ def test_the_full_profile_measures_its_chapters_and_a_setting_beats_it(hopeless)
         file.name for file in (hopeless.path / "evidence").iterdir()
     }
     assert hopeless.json("loso.json")["seeds"] == [3, 4]
+    assert hopeless.json("evidence/beyond.json")["searched"] == 2_000
 
 
 def test_a_smoke_run_leaves_model_alone(smoke, shipped_before):

@@ -385,7 +385,7 @@ def shipped_report(
 
 
 def worst_frames_report(
-    networks: Mapping[str, Trained], corpus: Corpus, seed: int, points: int = SEARCHED
+    networks: Mapping[str, Trained], corpus: Corpus, seed: int, points: int
 ) -> dict[str, list[dict[str, Any]]]:
     """Return, per arm, the worst frame of every slot over the domain up to 1 and up to 1.4."""
     rng = np.random.default_rng([seed, 3])
@@ -408,6 +408,7 @@ def measure_outside(
     recipe: Recipe,
     stress: pd.DataFrame,
     seed: int = 0,
+    points: int = SEARCHED,
     logs: str = "",
     device: str = "auto",
     progress: Progress | None = None,
@@ -424,6 +425,8 @@ def measure_outside(
     stress : DataFrame
     seed, device, progress
         As in :func:`fr_lib.evaluate.loso.run_loso`.
+    points : int
+        How many random frames are searched for the worst one, for each end of the domain.
     logs : str
         A pattern of libvmaf logs to score too.
 
@@ -440,13 +443,13 @@ def measure_outside(
             progress(f"{name}: stress set, block swap, worst frames", k / len(RECIPES))
         report = shipped_report(nets, corpus, stress)
         result[name] = report | {
-            "worst": worst_frames_report(nets, corpus, seed),
+            "worst": worst_frames_report(nets, corpus, seed, points),
             "logs": logs_report(nets, corpus, read),
         }
     return {
         "shipped": recipe.name,
         "recipes": result,
-        "searched": SEARCHED,
+        "searched": points,
         "domain": {"highest": HIGHEST, "motion2": MOTION_MAX},
     }
 

@@ -10,10 +10,10 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        'chapters': ['CHAPTERS', 'PAGES', 'STEPS'],
-        'evidence': ['find', 'get_evidence', 'keep', 'seed_folds', 'why_missing'],
-        'parameters': ['PARAMETERS', 'fault_of', 'judge_parameters', 'refuse'],
-        'networks': ['load_networks', 'save_networks'],
-        'rundir': ['PROGRESS', 'RunDir', 'UNFINISHED', 'plain', 'project_path'],
+        "chapters": ["CHAPTERS", "PAGES", "STEPS"],
+        "evidence": ["find", "get_evidence", "keep", "seed_folds", "why_missing"],
+        "parameters": ["PARAMETERS", "fault_of", "judge_parameters", "refuse"],
+        "networks": ["load_networks", "save_networks"],
+        "rundir": ["PROGRESS", "RunDir", "UNFINISHED", "plain", "project_path"],
     },
 )

@@ -67,9 +67,7 @@ CHAPTERS = (
         (*_ROWS, "loso.json", "networks.pt", "outside.json", "gate.json"),
         ("export.json",),
     ),
-    Chapter(
-        "05_transfer", (*_ROWS, "loso.json"), evidence="transfer", refuses=_needs_two_encoders
-    ),
+    Chapter("05_transfer", (*_ROWS, "loso.json"), evidence="transfer", refuses=_needs_two_encoders),
     Chapter("06_ceiling_and_ablation", (*_ROWS, "loso.json"), evidence="ablation"),
     Chapter(
         "07_outside_the_corpus",

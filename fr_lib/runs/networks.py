@@ -68,8 +68,7 @@ def load_networks(run: RunDir) -> dict[str, Trained]:
 
 
 def _restored(parts: Mapping[str, Any]) -> Trained:
-    from fr_lib.train import Scaler, Trained
-    from fr_lib.train import FRRegressor
+    from fr_lib.train import FRRegressor, Scaler, Trained
 
     hidden, width = parts["weights"]["layers.0.weight"].shape
     model = FRRegressor(width, hidden)

@@ -78,9 +78,7 @@ class Parameter:
 _SWITCH = (True, False)
 PARAMETERS: Mapping[str, Parameter] = {
     "corpus": Parameter("data/corpus.jsonl.gz", "rows to learn from", instead="use --corpus"),
-    "run_dir": Parameter(
-        "runs/shipped", "where the run keeps its files", instead="use --run-dir"
-    ),
+    "run_dir": Parameter("runs/shipped", "where the run keeps its files", instead="use --run-dir"),
     "recipe_name": Parameter(DEFAULT_RECIPE, "recipe of the training", choices=tuple(RECIPES)),
     "epochs": Parameter(
         0, "passes over the training rows; left out: the recipe's", span=(1, 10_000), left_out=True
@@ -89,8 +87,16 @@ PARAMETERS: Mapping[str, Parameter] = {
     "seeds": Parameter(1, "how many seeds, counted up from seed", span=(1, 1_000)),
     "device": Parameter("auto", "where to train", choices=("auto", "cpu", "cuda")),
     "reference": Parameter("", "table of RMSE to be held against", choices=("", "v2")),
-    "stop_on_fail": Parameter(True, "end with an error when the gate fails", choices=_SWITCH, instead="a whole run always carries the verdict on to the book"),
+    "stop_on_fail": Parameter(
+        True,
+        "end with an error when the gate fails",
+        choices=_SWITCH,
+        instead="a whole run always carries the verdict on to the book",
+    ),
     "measure": Parameter(False, "measure the chapters of evidence now", choices=_SWITCH),
+    "points": Parameter(
+        1_000_000, "random frames searched for the worst one", span=(1, 10_000_000)
+    ),
     "logs": Parameter("", "libvmaf logs to score too, a pattern", empty=True),
 }
 
@@ -121,7 +127,9 @@ def fault_of(name: str, value: Any, given: bool = True, where: str = "parameter"
     """
     known = PARAMETERS[name]
     if not known.accepts(value, given):
-        return say(f"{where} {name}", f"{value!r:.60}", known.allowed, f"correct it ({known.meaning})")
+        return say(
+            f"{where} {name}", f"{value!r:.60}", known.allowed, f"correct it ({known.meaning})"
+        )
     try:
         if name == "device" and value == "cuda":
             from fr_lib.train import pick_device
