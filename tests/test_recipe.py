@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -67,7 +68,7 @@ def test_the_default_is_the_one_that_ships():
 def test_a_recipe_knows_its_name_and_takes_other_epochs(name):
     assert named_recipe(name).name == name
     assert named_recipe(name, 0) == RECIPES[name]
-    assert named_recipe(name, 1) == replace(RECIPES[name], epochs=1)
+    assert named_recipe(name, 1) == replace(RECIPES[name], epochs=1, steps=0)
     assert named_recipe(name, 999).epochs == 999
     assert RECIPES[name].epochs not in (1, 999)
 
@@ -174,7 +175,27 @@ def test_a_measurement_trains_what_stands_in_and_says_why(corpus):
     ],
 )
 def test_a_recipe_beside_another_keeps_its_share_of_the_epochs(name, plan, epochs):
-    assert beside(name, plan) == replace(RECIPES[name], epochs=epochs)
+    assert beside(name, plan) == named_recipe(name, epochs)
+
+
+def test_a_plan_whose_epochs_follow_from_its_steps_shortens_nothing_else():
+    plan = named_recipe("taught").for_rows(100_000)
+    assert plan.epochs < RECIPES["taught"].epochs
+    assert beside("adr0319", plan) == RECIPES["adr0319"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "epochs"), [(1, 75), (8_045, 75), (8_155, 74), (12_300, 49), (10**9, 1)]
+)
+def test_steps_are_the_most_that_a_training_takes(rows, epochs):
+    plan = named_recipe("taught").for_rows(rows)
+    assert plan == replace(RECIPES["taught"], epochs=epochs)
+    if 1 < epochs < 75:
+        assert plan.epochs * math.ceil(rows * 7 / plan.batch) == pytest.approx(plan.steps, rel=0.01)
+
+
+def test_recipes_without_steps_keep_their_epochs():
+    assert RECIPES["adr0319"].for_rows(10**9) == RECIPES["adr0319"]
 
 
 @pytest.mark.parametrize(("of_adr", "expected"), [(1, 1), (2, 1), (3, 1), (4, 2), (5, 2)])
@@ -186,4 +207,4 @@ def test_a_share_is_never_less_than_one_epoch(of_adr, expected):
 def test_a_plan_of_another_name_lends_its_number_of_epochs():
     for name in RECIPES:
         own = Recipe(name="mine", epochs=5, hidden=8)
-        assert beside(name, own) == replace(RECIPES[name], epochs=5)
+        assert beside(name, own) == named_recipe(name, 5)

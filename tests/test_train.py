@@ -351,6 +351,7 @@ def test_recipes_by_name():
         "weight_decay": 1e-5,
         "batch": 32,
         "epochs": 200,
+        "steps": 0,
         "schedule": "constant",
         "fold_constants": True,
         "made_per_row": 0,
@@ -368,7 +369,7 @@ def test_recipes_by_name():
         "made_per_row": 6,
         "censored": True,
     }
-    assert RECIPES["taught"].epochs == 75
+    assert (RECIPES["taught"].epochs, RECIPES["taught"].steps) == (75, 33_000)
     with pytest.raises(InputError, match="taught, adr0319, reference"):
         named_recipe("adr319")
 

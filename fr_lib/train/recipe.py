@@ -7,6 +7,7 @@ and weight decay, and adds rows that the teacher's formula labels (:mod:`fr_lib.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -33,6 +34,9 @@ class Recipe:
     batch : int
         Rows per step; the last step of an epoch takes what is left.
     epochs : int
+    steps : int
+        Where not 0, the most that a training takes: :meth:`for_rows` lowers the epochs to it. A
+        larger corpus then has more folds to train, but none takes longer.
     schedule : {"constant", "cosine"}
         "cosine" lets the rate fall to 0 over the model's own steps.
     fold_constants : bool
@@ -54,6 +58,7 @@ class Recipe:
     weight_decay: float = 1e-5
     batch: int = 32
     epochs: int = 200
+    steps: int = 0
     schedule: str = "constant"
     fold_constants: bool = True
     made_per_row: int = 0
@@ -76,14 +81,28 @@ class Recipe:
                     "change them",
                 )
             )
-        if self.made_per_row < 0:
-            raise InputError(
-                say("recipe made_per_row", str(self.made_per_row), "0 or more", "raise it")
-            )
+        for name in ("made_per_row", "steps"):
+            if getattr(self, name) < 0:
+                raise InputError(
+                    say(f"recipe {name}", str(getattr(self, name)), "0 or more", "raise it")
+                )
         if self.schedule not in ("constant", "cosine"):
             raise InputError(
                 say("recipe schedule", repr(self.schedule), "constant, cosine", "choose one")
             )
+
+    def for_rows(self, n_rows: int) -> Recipe:
+        """Return the recipe with no more epochs than its steps allow with so many corpus rows.
+
+        Examples
+        --------
+        >>> Recipe(batch=128, epochs=75, steps=30_000, made_per_row=6).for_rows(12_800).epochs
+        43
+        """
+        if not self.steps:
+            return self
+        per_epoch = math.ceil(n_rows * (1 + self.made_per_row) / self.batch)
+        return replace(self, epochs=min(self.epochs, max(1, round(self.steps / per_epoch))))
 
     def as_dict(self) -> dict[str, object]:
         """Return all fields, for a sidecar."""
@@ -97,6 +116,7 @@ RECIPES = {
         lr=1e-2,
         batch=128,
         epochs=75,
+        steps=33_000,
         schedule="cosine",
         made_per_row=6,
         censored=True,
@@ -111,7 +131,7 @@ def named_recipe(name: str = DEFAULT_RECIPE, epochs: int = 0) -> Recipe:
     """Return a named recipe, with another number of epochs unless that is 0."""
     if name not in RECIPES:
         raise InputError(say("recipe", repr(name), ", ".join(RECIPES), "choose one"))
-    return replace(RECIPES[name], epochs=epochs) if epochs else RECIPES[name]
+    return replace(RECIPES[name], epochs=epochs, steps=0) if epochs else RECIPES[name]
 
 
 def recipe_for(
@@ -146,7 +166,7 @@ def recipe_for(
             f"the formula of {teacher_check['teacher']}"
         )
     else:
-        return plan, None
+        return plan.for_rows(teacher_check["n_rows"]), None
     return beside("adr0319", plan), f"{name} is refused: {why}"
 
 
@@ -154,7 +174,9 @@ def beside(name: str, plan: Recipe) -> Recipe:
     """Return a named recipe with the share of its own epochs that `plan` has of its own.
 
     So that a shortened run shortens what it is compared with as much. A plan of another name lends
-    its number of epochs.
+    its number of epochs, and one whose epochs follow from its steps is not shortened.
     """
+    if plan.steps:
+        return named_recipe(name)
     usual = RECIPES[plan.name].epochs if plan.name in RECIPES else RECIPES[name].epochs
     return named_recipe(name, max(1, round(RECIPES[name].epochs * plan.epochs / usual)))
