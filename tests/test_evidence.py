@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 from pathlib import Path
 
@@ -39,7 +40,16 @@ from fr_lib.runs import (
     why_missing,
 )
 from fr_lib.runs import evidence as module
-from fr_lib.runs.evidence import CODE, REMEDY, code_sha256, meaning, record, stamps, stored
+from fr_lib.runs.evidence import (
+    CODE,
+    OWN_CODE,
+    REMEDY,
+    code_sha256,
+    meaning,
+    record,
+    stamps,
+    stored,
+)
 from fr_lib.schema import MODEL_ID
 from fr_lib.train import RECIPES, Recipe
 from fr_lib.train.recipe import named_recipe
@@ -110,11 +120,11 @@ def restamp(path: Path, **changes) -> None:
 
 
 def test_stamps_are_those_of_corpus_recipe_seed_and_code(run, made):
-    assert stamps(run) == {
+    assert stamps(run, "transfer") == {
         "corpus_sha256": sha256_of(made.parent / "c.jsonl"),
         "recipe": FAST.as_dict(),
         "seed": 0,
-        "code_sha256": code_sha256(),
+        "code_sha256": code_sha256("transfer"),
         "stress_sha256": sha256_of(STRESS_SET),
     }
 
@@ -124,7 +134,7 @@ def code(tmp_path, monkeypatch) -> Path:
     """A copy of the modules that decide the figures, which a test may change."""
     folder = tmp_path / "checkout" / "fr_lib"
     folder.mkdir(parents=True)
-    for name in CODE:
+    for name in (*CODE, *itertools.chain(*OWN_CODE.values())):
         target = folder / f"{name}.py"
         target.parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / "fr_lib" / f"{name}.py", target)
@@ -133,35 +143,45 @@ def code(tmp_path, monkeypatch) -> Path:
 
 
 @pytest.mark.parametrize("name", CODE)
-def test_a_change_in_any_module_that_decides_the_figures_changes_the_code_stamp(code, name):
-    before = code_sha256()
+def test_a_change_in_any_module_that_decides_the_figures_changes_every_code_stamp(code, name):
+    before = [code_sha256(result) for result in OWN_CODE]
     with open(code / f"{name}.py", "a") as file:
         file.write("\nMORE = 1\n")
-    assert code_sha256() != before
+    assert not set(before) & {code_sha256(result) for result in OWN_CODE}
+
+
+@pytest.mark.parametrize("changed", [name for name, modules in OWN_CODE.items() if modules])
+def test_a_change_in_what_decides_one_result_alone_changes_no_other_stamp(code, changed):
+    before = {result: code_sha256(result) for result in OWN_CODE}
+    for name in OWN_CODE[changed]:
+        with open(code / f"{name}.py", "a") as file:
+            file.write("\nMORE = 1\n")
+        after = {result: code_sha256(result) for result in OWN_CODE}
+        assert [result for result in OWN_CODE if after[result] != before[result]] == [changed]
 
 
 @pytest.mark.parametrize("name", CODE)
 def test_a_comment_a_docstring_and_a_line_break_cost_no_measurement(code, name):
-    before = code_sha256()
+    before = code_sha256("seeds")
     path = code / f"{name}.py"
     text = path.read_text().replace('"""', '"""Said otherwise. ', 1)
     path.write_text(f"# Of old.\n\n{text}\n\n# More.\n")
-    assert code_sha256() == before
+    assert code_sha256("seeds") == before
 
 
 def test_two_modules_that_change_places_change_the_stamp(code):
-    before = code_sha256()
+    before = code_sha256("seeds")
     first, second = code / "train/made.py", code / "train/recipe.py"
     texts = first.read_text(), second.read_text()
     first.write_text(texts[1])
     second.write_text(texts[0])
-    assert code_sha256() != before
+    assert code_sha256("seeds") != before
 
 
 def test_the_code_stamp_is_that_of_the_files_alone(code, monkeypatch):
-    copied = code_sha256()
+    copied = code_sha256("beyond")
     monkeypatch.undo()
-    assert copied == code_sha256()
+    assert copied == code_sha256("beyond")
 
 
 @pytest.mark.parametrize(
@@ -194,7 +214,7 @@ def test_round_trip(run):
     assert written == {
         "figures": [1.5, None],
         "table": [{"a": 1, "b": "x"}],
-        "stamps": stamps(run),
+        "stamps": stamps(run, "transfer"),
     }
     assert (run / "evidence" / "transfer.json").read_text() == json_text(written)
     assert find(run, "ablation") is None
@@ -220,7 +240,7 @@ def test_another_stamp_is_not_found_and_is_named(run, stamp, value, word, where)
     restamp(stored(run) / "transfer.json", **{stamp: value})
     assert find(run, "transfer") is None
     assert why_missing(run, "transfer") == f"stored results are of another {word}"
-    restamp(stored(run) / "transfer.json", **{stamp: stamps(run)[stamp]})
+    restamp(stored(run) / "transfer.json", **{stamp: stamps(run, "transfer")[stamp]})
     assert find(run, "transfer")["headline"] == HEADLINE
 
 
@@ -266,7 +286,7 @@ def test_a_stale_result_of_the_run_does_not_hide_a_stored_one(run):
 
 def test_measured_evidence_is_recorded(run):
     data = get_evidence(run, "transfer", lambda: {"x": 1})
-    assert data == {"x": 1, "stamps": stamps(run)}
+    assert data == {"x": 1, "stamps": stamps(run, "transfer")}
     assert get_evidence(run, "transfer", None) == data
 
 
@@ -334,7 +354,7 @@ def test_keep_copies_what_the_run_measured(run, store):
     record(run, "transfer", TRANSFER)
     record(run, "ablation", {"rows": []})
     kept = keep(run)
-    folder = store / stamps(run)["corpus_sha256"][:12]
+    folder = store / stamps(run, "seeds")["corpus_sha256"][:12]
     assert kept == [folder / "ablation.json", folder / "transfer.json"]
     assert stored(run) == folder
     for path in kept:
@@ -430,6 +450,8 @@ def test_the_card_gives_the_spread_over_seeds(run):
 
 CORPUS = ROOT / "data" / "corpus.jsonl.gz"
 CARD = ROOT / "model" / "tiny" / f"{MODEL_ID}.json"
+N_ROWS = 12_300
+RECIPE = named_recipe().for_rows(N_ROWS)
 
 
 def shipped(name: str) -> dict:
@@ -446,16 +468,16 @@ def test_nothing_else_is_stored():
 def test_what_is_stored_is_of_this_corpus_recipe_and_code(name):
     assert shipped(name)["stamps"] == {
         "corpus_sha256": sha256_of(CORPUS),
-        "recipe": named_recipe().as_dict(),
+        "recipe": RECIPE.as_dict(),
         "seed": 0,
-        "code_sha256": code_sha256(),
+        "code_sha256": code_sha256(name),
         "stress_sha256": sha256_of(STRESS_SET),
     }
 
 
 def test_the_model_that_ships_is_of_that_recipe_and_seed():
     card = read_json(CARD, made_by="make release")
-    assert card["recipe"] == named_recipe().as_dict() | {"seed": 0, "made_rows": 48_720}
+    assert card["recipe"] == RECIPE.as_dict() | {"seed": 0, "made_rows": 6 * N_ROWS}
     own = pd.DataFrame(shipped("seeds")["folds"]).query("seed == 0 and arm == 'v3'")
     assert card["loso_mean_plcc"] == pytest.approx(own["plcc"].mean(), abs=1e-12)
 
@@ -463,7 +485,7 @@ def test_the_model_that_ships_is_of_that_recipe_and_seed():
 def test_shipped_leave_one_source_out_keeps_its_limits():
     folds = read_json(CARD, made_by="make release")["training"]["loso_folds"]
     rmse = [fold["rmse"] for fold in folds]
-    assert len(folds) == 12
+    assert len(folds) == 24
     assert sum(rmse) / len(rmse) <= 0.05
     assert max(rmse) <= 0.12
 

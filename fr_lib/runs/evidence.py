@@ -26,24 +26,30 @@ STORE = ROOT / "data" / "evidence"
 REMEDY = "make book PROFILE=full"
 # What decides the figures; stored results are stale when any of it comes to mean something else.
 CODE = (
-    *("schema", "arms", "corpus/load", "corpus/rows", "corpus/teachers", "corpus/logs"),
-    *("train/model", "train/recipe", "train/made", "train/fold", "train/batch", "train/many"),
-    *("evaluate/rivals", "evaluate/loso", "evaluate/outside"),
-    *("evaluate/transfer", "evaluate/ablation"),
+    *("schema", "arms", "corpus/load", "corpus/columns", "corpus/strict", "corpus/presets"),
+    *("corpus/rows", "corpus/teachers", "train/model", "train/recipe", "train/made"),
+    *("train/fold", "train/batch", "train/many", "evaluate/rivals", "evaluate/loso"),
 )
+# What decides the figures of one result alone.
+OWN_CODE = {
+    "seeds": (),
+    "transfer": ("evaluate/transfer",),
+    "ablation": ("evaluate/ablation",),
+    "beyond": ("evaluate/outside", "corpus/formats", "corpus/logs"),
+}
 
 
-def code_sha256() -> str:
-    """Return one hash over what the modules that decide the figures mean: see :func:`meaning`."""
+def code_sha256(name: str) -> str:
+    """Return one hash over what the modules that decide a result mean: see :func:`meaning`."""
     digest = hashlib.sha256()
-    for name in CODE:
-        source = (ROOT / "fr_lib" / f"{name}.py").read_text(encoding="utf-8")
-        digest.update(f"{name}\0{meaning(source)}\0".encode())
+    for module in (*CODE, *OWN_CODE[name]):
+        source = (ROOT / "fr_lib" / f"{module}.py").read_text(encoding="utf-8")
+        digest.update(f"{module}\0{meaning(source)}\0".encode())
     return digest.hexdigest()
 
 
 # A run asks several times, of files that change between two runs at most.
-@lru_cache(maxsize=2 * len(CODE))
+@lru_cache(maxsize=64)
 def meaning(source: str) -> str:
     r"""Return the syntax tree of Python text, whatever its comments, layout and docstrings.
 
@@ -60,14 +66,14 @@ def meaning(source: str) -> str:
     return ast.dump(tree)
 
 
-def stamps(run: RunDir) -> dict[str, Any]:
-    """Return what a result must have been made of to belong to this run."""
+def stamps(run: RunDir, name: str) -> dict[str, Any]:
+    """Return what the result `name` must have been made of to belong to this run."""
     loso = run.read("loso.json")
     return {
         "corpus_sha256": loso["corpus_sha256"],
         "recipe": loso["recipe"],
         "seed": loso["seeds"][0],
-        "code_sha256": code_sha256(),
+        "code_sha256": code_sha256(name),
         "stress_sha256": sha256_of(STRESS_SET),
     }
 
@@ -79,7 +85,7 @@ def stored(run: RunDir) -> Path:
 
 def find(run: RunDir, name: str) -> dict[str, Any] | None:
     """Return the stored result `name` if its stamps are this run's, else None."""
-    wanted = stamps(run)
+    wanted = stamps(run, name)
     for path in (run / "evidence" / f"{name}.json", stored(run) / f"{name}.json"):
         if path.is_file():
             data = read_json(path, made_by=REMEDY)
@@ -115,7 +121,7 @@ def get_evidence(
 
 def record(run: RunDir, name: str, data: Mapping[str, Any]) -> dict[str, Any]:
     """Write a result with this run's stamps into the run directory, and return it."""
-    stamped = plain(dict(data)) | {"stamps": stamps(run)}
+    stamped = plain(dict(data)) | {"stamps": stamps(run, name)}
     with run.writing():
         write_json(run / "evidence" / f"{name}.json", stamped)
     return stamped
@@ -127,7 +133,7 @@ def why_missing(run: RunDir, name: str) -> str:
     path = next((p for p in places if p.is_file()), None)
     if path is None:
         return "not measured for this corpus"
-    wanted, found = stamps(run), read_json(path, made_by=REMEDY).get("stamps", {})
+    wanted, found = stamps(run, name), read_json(path, made_by=REMEDY).get("stamps", {})
     differs = [key.removesuffix("_sha256") for key in wanted if found.get(key) != wanted[key]]
     return f"stored results are of another {', '.join(differs)}"
 
@@ -155,10 +161,9 @@ def keep(run: RunDir) -> list[Path]:
     source = run / "evidence"
     if not source.is_dir():
         return []
-    target, wanted = stored(run), stamps(run)
     kept = []
     for path in sorted(source.glob("*.json")):
-        if read_json(path, made_by=REMEDY).get("stamps") == wanted:
-            write_bytes(target / path.name, path.read_bytes())
-            kept.append(target / path.name)
+        if read_json(path, made_by=REMEDY).get("stamps") == stamps(run, path.stem):
+            write_bytes(stored(run) / path.name, path.read_bytes())
+            kept.append(stored(run) / path.name)
     return kept
