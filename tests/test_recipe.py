@@ -185,13 +185,13 @@ def test_a_plan_whose_epochs_follow_from_its_steps_shortens_nothing_else():
 
 
 @pytest.mark.parametrize(
-    ("rows", "epochs"), [(1, 75), (8_045, 75), (8_155, 74), (12_300, 49), (10**9, 1)]
+    ("rows", "epochs"), [(1, 75), (2_432, 75), (2_480, 74), (12_300, 15), (10**9, 1)]
 )
 def test_steps_are_the_most_that_a_training_takes(rows, epochs):
     plan = named_recipe("taught").for_rows(rows)
     assert plan == replace(RECIPES["taught"], epochs=epochs)
     if 1 < epochs < 75:
-        assert plan.epochs * math.ceil(rows * 7 / plan.batch) == pytest.approx(plan.steps, rel=0.01)
+        assert plan.epochs * math.ceil(rows * 7 / plan.batch) == pytest.approx(plan.steps, rel=0.04)
 
 
 def test_recipes_without_steps_keep_their_epochs():

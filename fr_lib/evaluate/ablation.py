@@ -25,14 +25,14 @@ from fr_lib.train import Recipe, beside
 
 # Changes against the default, one at a time.
 CHOICES: Mapping[str, tuple[Mapping[str, Any], ...]] = {
-    "made rows": ({"made_per_row": 0}, {"made_per_row": 12}),
+    "made rows": ({"made_per_row": 0}, {"made_per_row": 3}),
     "ends of the scale": ({"censored": False},),
     "dropout": ({"dropout": 0.1},),
     "weight decay": ({"weight_decay": 0.0}, {"weight_decay": 1e-3}),
-    "hidden width": ({"hidden": 16}, {"hidden": 32}, {"hidden": 128}),
+    "hidden width": ({"hidden": 16}, {"hidden": 32}),
     "batch": ({"batch": 64}, {"batch": 256}),
-    "epochs": ({"epochs": 20}, {"epochs": 150}),
-    "learning rate": ({"schedule": "constant"}, {"lr": 2e-3}),
+    "epochs": ({"epochs": 8}, {"epochs": 30}),
+    "learning rate": ({"schedule": "constant"}, {"lr": 5e-3}),
 }
 
 

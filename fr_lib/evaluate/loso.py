@@ -422,7 +422,8 @@ def measure(
     recipe_name, epochs
         As in :func:`fr_lib.train.recipe.recipe_for`.
     seeds, device, progress
-        As in :func:`loso`. ADR-0319's recipe is measured with the first seed.
+        As in :func:`loso`. ADR-0319's recipe is measured with the first seed, and the two arms that
+        its own verdict asks about.
 
     Returns
     -------
@@ -442,7 +443,8 @@ def measure(
         titles = by_title(corpus, audit["source_groups"], plan, seeds[0], **common)
         adr = None
         if plan.name != "adr0319":
-            adr = loso_report(run_loso(corpus, beside("adr0319", plan), seeds[:1], **common))
+            arms = (BLIND_ARM, SHIPPED_ARM)
+            adr = loso_report(run_loso(corpus, beside("adr0319", plan), seeds[:1], arms, **common))
     return result, loso_report(result) | {
         "adr0319": adr,
         "recipe_refused": refused,
