@@ -574,6 +574,19 @@ def test_row_or_sidecar_alone_show_that_a_model_passed(failed, folder, gone):
     assert contents(folder) == before
 
 
+def test_a_model_of_another_teachers_scores_is_not_released(tmp_path):
+    source = make_folder(tmp_path / "run")
+    card = json.loads((source / "fr_regressor_v3.json").read_text())
+    card["run_provenance"]["teacher"] = "vmaf_v1.0.16_3d0h"
+    (source / "fr_regressor_v3.json").write_text(json_text(card))
+    with pytest.raises(ArtefactError, match=r"it learned the scores of vmaf_v1\.0\.16_3d0h; allow"):
+        publish(source, tmp_path / "tiny")
+    assert not (tmp_path / "tiny").exists()
+    card["run_provenance"]["teacher"] = "vmaf_v0.6.1"
+    (source / "fr_regressor_v3.json").write_text(json_text(card))
+    assert "gate passed" in publish(source, tmp_path / "tiny")
+
+
 @pytest.mark.parametrize("gate_passed", [True, False])
 def test_a_smoke_run_is_never_published(tmp_path, gate_passed):
     source = make_folder(tmp_path / "smoke", passed=gate_passed, synthetic=True)

@@ -10,6 +10,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
+from fr_lib.corpus import V061
 from fr_lib.errors import ArtefactError, GateFailed, InputError, say
 from fr_lib.files import json_text
 from fr_lib.release.card import _failed
@@ -67,8 +68,8 @@ def publish(
     Raises
     ------
     ArtefactError
-        If the source does not verify, comes from synthetic rows, or the target's registry cannot
-        be read, or cosign fails. Nothing is changed.
+        If the source does not verify, comes from synthetic rows or learned another teacher's
+        scores, or the target's registry cannot be read, or cosign fails. Nothing is changed.
     InputError
         If `sign` is asked for without cosign, another release writes to the target, or that is the
         root of all files.
@@ -83,6 +84,12 @@ def publish(
     if card["run_provenance"]["synthetic"]:
         raise ArtefactError(
             say(str(source), "a smoke run on synthetic rows", "a run on a real corpus", "run one")
+        )
+    teacher = card["run_provenance"].get("teacher", V061.name)
+    if teacher != V061.name:
+        allowed = f"those of {V061.name}, which {MODEL_ID} repeats"
+        raise ArtefactError(
+            say(str(source), f"it learned the scores of {teacher}", allowed, "it stays in its run")
         )
     with nullcontext() if dry_run else _alone(target):
         if _failed(card) and _passed_before(target):

@@ -103,7 +103,7 @@ def _exported(run: RunDir, folder: Path) -> dict[str, Any]:
         domain=run.read("outside.json")["domain"],
         recipe=recipe.as_dict()
         | {"seed": seed, "made_rows": made_count(len(corpus.table), recipe.made_per_row)},
-        provenance=provenance(),
+        provenance=provenance() | {"teacher": corpus.taught_by.name},
         synthetic=corpus.synthetic,
     )
     write_json(folder / f"{MODEL_ID}.json", card)

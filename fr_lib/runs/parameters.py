@@ -12,7 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from fr_lib.corpus import TEACHERS
 from fr_lib.errors import FrError, InputError, say
+from fr_lib.schema import VMAF_RANGE
 from fr_lib.train import DEFAULT_RECIPE, RECIPES
 
 
@@ -76,8 +78,15 @@ class Parameter:
 
 
 _SWITCH = (True, False)
+# The graph clips to the range of VMAF v0.6.1, so whose scores go further cannot be learned.
+_LEARNED = tuple(name for name, teacher in TEACHERS.items() if teacher.range == VMAF_RANGE)
 PARAMETERS: Mapping[str, Parameter] = {
     "corpus": Parameter("data/corpus.jsonl.gz", "rows to learn from", instead="use --corpus"),
+    "teacher": Parameter(
+        "",
+        "whose scores to learn, where rows hold several; left out: their stamp's",
+        choices=("", *_LEARNED),
+    ),
     "run_dir": Parameter("runs/shipped", "where the run keeps its files", instead="use --run-dir"),
     "recipe_name": Parameter(DEFAULT_RECIPE, "recipe of the training", choices=tuple(RECIPES)),
     "epochs": Parameter(
