@@ -240,7 +240,7 @@ def test_shifted_rows_and_a_copied_source_are_found_and_nothing_else(tmp_path):
     assert report["titles"] == []
     groups = report["source_groups"]
     assert groups["Foreman"] == groups["Rooftops"]
-    assert len(set(groups.values())) == 12
+    assert len(set(groups.values())) == 24
 
 
 def test_a_source_copied_under_the_name_of_its_file_is_found_by_rows_and_name(tmp_path):

@@ -10,22 +10,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fr_lib.corpus.load import Corpus, made_up
+from fr_lib.corpus.load import _SIZES, Corpus, made_up
 from fr_lib.schema import CANONICAL_6
 
 TWIN_SHARE = 0.5
 # Fewer equal values of motion2 (six decimals) can be chance.
 MIN_MOTION = 3
-# Frames dealt out come to 1.15 at most and different clips to 1.6 at least: see nearness().
-NEAR = 1.3
+# Frames dealt out come to 1.09 at most and different clips to 1.17 at least: see nearness().
+NEAR = 1.12
 MIN_CELLS, MAX_CELLS = 3, 24
 MIN_FRAMES, MAX_FRAMES = 3, 100
 MAX_APART = 3.0
 # Below this a difference of features is libvmaf's rounding and an encoder's chance.
 LOG_STEP = 1e-4
-
-_CELL = ["encoder", "preset", "quality"]
-_POINT = [*_CELL, "frame_index"]
 
 _EXTENSION = re.compile(
     r"\.(y4m|yuv|rgb|mp4|mkv|mov|webm|avi|ts|m2ts|mxf|264|265|h264|h265|hevc|ivf|obu|vvc|266)$"
@@ -141,6 +138,11 @@ def duplicate_sources(corpus: Corpus) -> list[dict[str, Any]]:
     ]
 
 
+def _cell(table: pd.DataFrame) -> list[str]:
+    """Return the columns that tell the encodes of a source apart."""
+    return ["encoder", "preset", "quality", *(name for name in _SIZES if name in table)]
+
+
 def _equal_digests(corpus: Corpus) -> set[tuple[str, str]]:
     if "src_sha256" not in corpus.table:
         return set()
@@ -191,13 +193,14 @@ def _equal_row_pairs(corpus: Corpus) -> dict[tuple[str, str], tuple[int, int]]:
     table = corpus.table
     names = corpus.sources()
     source = table["src"].map({name: i for i, name in enumerate(names)}).to_numpy()
-    equal = _shared_counts(source, _hashes(table, [*_POINT, *CANONICAL_6, "vmaf"]), len(names))
+    point = [*_cell(table), "frame_index"]
+    equal = _shared_counts(source, _hashes(table, [*point, *CANONICAL_6, "vmaf"]), len(names))
     first, second = np.nonzero(np.triu(equal, k=1))
     if not len(first):
         return {}
     # The rest of the corpus is left out: a full grid shares all its points with every source.
     involved = np.isin(source, np.union1d(first, second))
-    common = _shared_counts(source[involved], _hashes(table[involved], _POINT), len(names))
+    common = _shared_counts(source[involved], _hashes(table[involved], point), len(names))
     return {
         (names[i], names[j]): (int(equal[i, j]), int(common[i, j]))
         for i, j in zip(first.tolist(), second.tolist(), strict=True)
@@ -227,7 +230,7 @@ def nearness(first: list[np.ndarray], second: list[np.ndarray]) -> float:
     Parameters
     ----------
     first, second : list of ndarray of shape (n_frames, 6)
-        Features of two sources in the cells (encoder, preset, quality) that both have, cell by
+        Features of two sources in the encodes that both have, cell by
         cell; motion2 as log(1 + motion2).
 
     Returns
@@ -239,8 +242,9 @@ def nearness(first: list[np.ndarray], second: list[np.ndarray]) -> float:
 
     Notes
     -----
-    On the shipped corpus, frames of one clip dealt out to two or three names come to 0.7 to 1.15,
-    a clip cut in two to 1.0 to 1.7, and no two of the twelve clips to less than 1.6.
+    On the shipped corpus, which keeps some nine frames of an encode, frames of one clip dealt out
+    to two names come to 0.66 to 1.09, a clip cut in two to 0.77 to 1.55, and no two of the 24 clips
+    to less than 1.17. With twenty frames of an encode the gap was wider (1.15 against 1.6).
     """
     ratios = [r for a, b in zip(first, second, strict=True) if (r := _ratio(a, b)) is not None]
     return float(np.median(ratios)) if ratios else np.nan
@@ -283,7 +287,7 @@ def _frames_by_cell(corpus: Corpus) -> dict[tuple[Any, ...], dict[str, np.ndarra
     table = table[moving | ~moving.groupby(table["src"]).transform("any")]
     features = table[list(CANONICAL_6)].assign(motion2=np.log1p(table["motion2"])).to_numpy()
     cells: dict[tuple[Any, ...], dict[str, np.ndarray]] = {}
-    for (*cell, src), rows in table.groupby([*_CELL, "src"], sort=True).indices.items():
+    for (*cell, src), rows in table.groupby([*_cell(table), "src"], sort=True).indices.items():
         if len(rows) >= MIN_FRAMES:
             cells.setdefault(tuple(cell), {})[src] = features[rows[:: -(-len(rows) // MAX_FRAMES)]]
     return cells
