@@ -18,6 +18,12 @@ NAME = "fr_regressor_v3"
 MODEL = (TINY / f"{NAME}.onnx").read_bytes()
 CARD = json.loads((TINY / f"{NAME}.json").read_text())
 (ROW,) = (r for r in json.loads((TINY / "registry.json").read_text())["models"] if r["id"] == NAME)
+# Rows of the corpus, those of two encoders, and the names of three held-out sources.
+N = CARD["training"]["n_rows"]
+X264, X265 = (CARD["trained_slots"][name] for name in ("libx264", "libx265"))
+FIRST, OTHER, FOURTH = (CARD["training"]["loso_folds"][i]["held_out"] for i in (0, 5, 3))
+SPAN = float(np.diff(CARD["domain"]["vif_scale1"])[0])
+LOW, HIGH = CARD["domain"]["adm2"]
 GIB_256 = 2**36  # float32 numbers
 
 Graph = Callable[[onnx.ModelProto], None]
@@ -484,8 +490,8 @@ def fewer_folds(n: int) -> Card:
         rows = folds(card)
         del rows[n:]
         for i, fold in enumerate(rows):
-            fold["n_val"] = 8120 // n + (i < 8120 % n)
-            fold["n_train"] = 8120 - fold["n_val"]
+            fold["n_val"] = N // n + (i < N % n)
+            fold["n_train"] = N - fold["n_val"]
         figures(card)
 
     return apply
@@ -496,7 +502,7 @@ def short_fold(card: dict) -> None:
     other["n_val"] += some["n_val"] - 19
     some["n_val"] = 19
     for fold in (some, other):
-        fold["n_train"] = 8120 - fold["n_val"]
+        fold["n_train"] = N - fold["n_val"]
 
 
 def minmax(low: float, high: float) -> Card:
@@ -519,20 +525,20 @@ CARDS = [
     ),
     Bad(
         "std wider than the domain",
-        "feature_std of vif_scale1: 5.0; allowed: at most 0.443",
+        f"feature_std of vif_scale1: 5.0; allowed: at most {SPAN / 2:g}",
         card=put("feature_std", 2, to=5.0),
     ),
     *(
         Bad(
-            f"std {std:g} of 8,120 rows over the domain",
-            f"feature_std of vif_scale1: {std}; allowed: at least 0.00696",
+            f"std {std:g} of {N:,} rows over the domain",
+            f"feature_std of vif_scale1: {std}; allowed: at least {SPAN / (2 * N) ** 0.5:g}",
             card=put("feature_std", 2, to=std),
         )
-        for std in (1e-8, 0.0069)
+        for std in (1e-8, 0.99 * SPAN / (2 * N) ** 0.5)
     ),
     Bad(
         "mean outside the domain",
-        "feature_mean of adm2: 1.5; allowed: 0.316515..0.999749",
+        f"feature_mean of adm2: 1.5; allowed: {LOW:g}..{HIGH:g}",
         card=put("feature_mean", 0, to=1.5),
     ),
     Bad("mean 1e30", "feature_mean: 1e+30", card=put("feature_mean", 0, to=1e30)),
@@ -567,23 +573,25 @@ CARDS = [
         for key in ("loso_std_plcc", "loso_max_plcc", "loso_mean_srocc", "loso_mean_rmse")
     ),
     Bad("worst PLCC 0.8", "a fold has PLCC: 0.8; allowed: at least 0.85", card=one_fold(plcc=0.8)),
-    Bad("a fold without PLCC", "folds are not finite: ['DroneCoast']", card=one_fold(plcc=None)),
-    Bad("a fold without RMSE", "folds are not finite: ['DroneCoast']", card=one_fold(rmse=None)),
+    Bad("a fold without PLCC", f"folds are not finite: ['{FOURTH}']", card=one_fold(plcc=None)),
+    Bad("a fold without RMSE", f"folds are not finite: ['{FOURTH}']", card=one_fold(rmse=None)),
     Bad(
         "no folds", "loso_folds has: 0; allowed: at least 3 folds", card=lambda c: folds(c).clear()
     ),
     Bad("two folds", "loso_folds has: 2; allowed: at least 3 folds", card=fewer_folds(2)),
-    Bad("a fold of 19 rows", "folds have fewer than 20 rows: ['BigBuckBunny']", card=short_fold),
-    Bad("a fold twice", "sources held out twice: ['Foreman']", card=one_fold(held_out="Foreman")),
+    Bad("a fold of 19 rows", f"folds have fewer than 20 rows: ['{FIRST}']", card=short_fold),
+    Bad("a fold twice", f"sources held out twice: ['{OTHER}']", card=one_fold(held_out=OTHER)),
     Bad(
         "a fold with its own rows in training",
-        "n_train and n_val are not the 8120 rows",
-        card=one_fold(n_train=8120),
+        f"n_train and n_val are not the {N} rows",
+        card=one_fold(n_train=N),
     ),
     Bad(
         "rows that no fold holds out",
-        "rows held out, together: 7720; allowed: 8120",
-        card=one_fold(n_train=7820, n_val=300),
+        f"rows held out, together: {N - 40}; allowed: {N}",
+        card=lambda card: one_fold(
+            n_train=folds(card)[3]["n_train"] + 40, n_val=folds(card)[3]["n_val"] - 40
+        )(card),
     ),
     Bad("PLCC 1.5", "1.5 is greater than the maximum", card=one_fold(plcc=1.5)),
     Bad("RMSE -1", "-1 is less than the minimum of 0", card=one_fold(rmse=-1)),
@@ -655,12 +663,12 @@ CARDS = [
     Bad(
         "a slot without rows by the sidecar alone",
         "mask of trained slots 1 for libx264",
-        card=lambda c: c["trained_slots"].update({"libx264": 0, "libx265": 3248}),
+        card=lambda c: c["trained_slots"].update({"libx264": 0, "libx265": X264 + X265}),
     ),
     Bad(
         "rows that no slot has",
-        "rows of trained_slots, together: 8121; allowed: 8120",
-        card=lambda c: c["trained_slots"].update(libx264=1625),
+        f"rows of trained_slots, together: {N + 1}; allowed: {N}",
+        card=lambda c: c["trained_slots"].update(libx264=X264 + 1),
     ),
     Bad("an unknown slot", "trained_slots: [", card=lambda c: c["trained_slots"].update(x=0)),
     Bad(
@@ -766,12 +774,12 @@ FILES = [
     *(
         Bad(f"{word} in {name}", f"{name}: not JSON ({said}", files=text(name, old, new))
         for word, name, old, new, said in (
-            ("nan", SIDECAR, '"n_rows": 8120', '"n_rows": NaN', "NaN is not JSON"),
-            ("1e400", SIDECAR, '"n_rows": 8120', '"n_rows": 1e400', "1e400 is beyond"),
+            ("nan", SIDECAR, f'"n_rows": {N}', '"n_rows": NaN', "NaN is not JSON"),
+            ("1e400", SIDECAR, f'"n_rows": {N}', '"n_rows": 1e400', "1e400 is beyond"),
             (
                 "10^30",
                 SIDECAR,
-                '"n_rows": 8120',
+                f'"n_rows": {N}',
                 '"n_rows": 1' + "0" * 30,
                 "an integer of 31 digits",
             ),
