@@ -29,6 +29,7 @@ from fr_lib.runs import ANOTHER
 from fr_lib.train import Recipe
 
 AS_IS = "VMAF v0.6.1 as it is"
+LINEAR, TREES = "linear regression on six features", "boosted trees on six features"
 BLIND, ONE_HOT, QUALITY, AWARE = (
     "network: six features",
     "network: + codec",
@@ -55,8 +56,9 @@ LIFTS = {
     "whole block": (AWARE, BLIND),
     "whole block, correction of the map": (MAP_AWARE, MAP_BLIND),
 }
-# Features that do not decide the target ask for little freedom and few epochs.
-NETWORK = Recipe(name="another", batch=128, epochs=20, lr=2e-3, schedule="cosine")
+# Features that do not decide the target ask for little freedom and few epochs; and wider networks
+# would take minutes.
+NETWORK = Recipe(name="another", hidden=16, lr=1e-2, batch=128, epochs=20, schedule="cosine")
 CORRECTION = Recipe(
     name="correction",
     hidden=16,
@@ -108,18 +110,19 @@ def run_another(
         raise InputError(
             say("another teacher", "1 source", "2 or more sources", "add clips to the corpus")
         )
-    old = scores_of(corpus, V061.name)
+    # Before any training: each teacher must have scored every row.
     targets = {name: scores_of(corpus, name) for name in teachers}
     with keep_processes():
-        found = {
-            name: _of_teacher(
-                corpus, name, target, old, seeds, device, _part(progress, k, len(targets), name)
-            )
-            for k, (name, target) in enumerate(targets.items())
+        answers = {
+            name: answers_of(corpus, name, seeds, device, _part(progress, k, len(targets), name))
+            for k, name in enumerate(targets)
         }
     widths = corpus.table.get("width", pd.Series(dtype=float)).dropna()
     return {
-        "teachers": found,
+        "teachers": {
+            name: _of_teacher(corpus, name, target, answers[name])
+            for name, target in targets.items()
+        },
         "rows": len(corpus.table),
         "sources": len(corpus.sources()),
         "seeds": list(seeds),
@@ -144,36 +147,46 @@ def _part(progress: Progress | None, k: int, n: int, name: str) -> Progress | No
     return lambda message, share: progress(f"{name}: {message}", (k + share) / n)
 
 
-def _of_teacher(
+def answers_of(
     corpus: Corpus,
-    name: str,
-    target: np.ndarray,
-    old: np.ndarray,
+    teacher: str,
     seeds: Sequence[int],
-    device: str,
-    progress: Progress | None,
-) -> dict[str, Any]:
+    device: str = "auto",
+    progress: Progress | None = None,
+) -> dict[str, np.ndarray]:
+    """Return what each predictor says of each row, trained on the other sources.
+
+    Returns
+    -------
+    dict of str to (S, N) float64
+        Within the teacher's range; S is the number of seeds, or 1 where chance has no part.
+    """
+    target, old = scores_of(corpus, teacher), scores_of(corpus, V061.name)
     features, groups = corpus.features().astype(np.float64), corpus.groups()
     table = input_table(corpus)
+    told = [_part(progress, k, 2, name) for k, name in enumerate(("networks", "corrections"))]
     given = {
         AS_IS: old[None],
         MAP: _held_out(isotonic, old, target, groups),
-        "linear regression on six features": _held_out(linear, features, target, groups),
-        "boosted trees on six features": _held_out(trees, features, target, groups),
-        **_networks(table, target, groups, seeds, device, _part(progress, 0, 2, "networks")),
-        **_corrections(
-            table, target, old, groups, seeds, device, _part(progress, 1, 2, "corrections")
-        ),
+        LINEAR: _held_out(linear, features, target, groups),
+        TREES: _held_out(trees, features, target, groups),
+        **_networks(table, target, groups, seeds, device, told[0]),
+        **_corrections(table, target, old, groups, seeds, device, told[1]),
     }
-    answers = {key: np.clip(scores, *TEACHERS[name].range) for key, scores in given.items()}
-    folds = _folds(answers, target, groups)
+    return {key: np.clip(scores, *TEACHERS[teacher].range) for key, scores in given.items()}
+
+
+def _of_teacher(
+    corpus: Corpus, name: str, target: np.ndarray, answers: Mapping[str, np.ndarray]
+) -> dict[str, Any]:
+    folds = _folds(answers, target, corpus.groups())
     return {
         "title": TEACHERS[name].title,
         "predictors": [_figures(folds, key) for key in answers],
         "lift": [
             {"part": part}
-            | {column: _difference(folds, arm, baseline, column) for column in ("plcc", "rmse")}
-            for part, (arm, baseline) in LIFTS.items()
+            | {column: _difference(folds, *pair, column) for column in ("plcc", "rmse")}
+            for part, pair in LIFTS.items()
         ],
         "by_codec": _by_codec(answers, target, corpus),
         "by_source": _by_source(folds),
