@@ -1,4 +1,4 @@
-"""Another teacher's scores from rows of v0.6.1: who learns from what, and the figures made of it."""
+"""Another teacher's scores from rows of v0.6.1: who learns from what, and the figures of it."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ OFFSET = {"libx264": -6.0, "libsvtav1": 6.0}
 
 
 def scored_table() -> pd.DataFrame:
-    """Return rows whose far score is a line of v0.6.1's, and the near one parts by codec besides."""
+    """Return rows whose far score is a line of v0.6.1's; the near one parts by codec besides."""
     table = synthetic_table([*OFFSET], [20, 30, 40, 50], sources=3, frames=4, seed=0)
     line = 15 + 0.7 * table["vmaf"]
     return table.assign(**{NEAR: line + table["encoder"].map(OFFSET), FAR: line})
@@ -119,7 +119,7 @@ def test_scores_of_a_held_out_source_never_train(corpus, answers):
 
 
 def test_features_of_a_held_out_source_never_train(corpus, answers):
-    """Scaled by 100, they would move the mean and the spread that all inputs are standardised by."""
+    """Scaled by 100, they would move the mean and the spread by which inputs are standardised."""
     own = corpus.groups() == corpus.sources()[0]
     held, other = np.flatnonzero(own)[:4], np.flatnonzero(own)[4:]
     table = corpus.table[list(CANONICAL_6)].copy()
