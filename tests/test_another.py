@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
+import papermill
 import pytest
 
 import fr_lib.train
@@ -29,9 +30,10 @@ from fr_lib.evaluate.another import (
     scores_of,
 )
 from fr_lib.evaluate.loso import metrics
-from fr_lib.files import json_text
+from fr_lib.files import ROOT, json_text
 from fr_lib.report import another as words
-from fr_lib.runs import ANOTHER, CHAPTERS, plain
+from fr_lib.runs import ANOTHER, CHAPTERS, RunDir, plain
+from fr_lib.runs.evidence import record
 from fr_lib.schema import CANONICAL_6, N_CODEC_BLOCK, N_FEATURES
 
 NEAR, FAR = ANOTHER
@@ -258,6 +260,33 @@ def test_the_chapter_refuses_a_corpus_without_the_columns_in_words(corpus, tmp_p
     none = replace(corpus, table=corpus.table.drop(columns=[NEAR, FAR]))
     said = CHAPTER.refuses(audit_corpus(none))
     assert said == f"the rows were not all scored by {NEAR} and {FAR} too"
+
+
+# --- the page -----------------------------------------------------------------------------------
+
+
+@pytest.mark.filterwarnings("ignore:::(nbformat|papermill|nbclient|jupyter_).*")
+def test_the_notebook_shows_what_was_measured(corpus, facts, tmp_path, monkeypatch):
+    run = RunDir(tmp_path / "r")
+    run.begin(corpus)
+    run.write("audit.json", audit_corpus(corpus) | {"provenance": None})
+    run.write("loso.json", {"recipe": {}, "seeds": [0]})
+    record(run, "another", facts)
+    monkeypatch.chdir(ROOT)
+    executed = papermill.execute_notebook(
+        ROOT / "notebooks" / f"{CHAPTER.name}.ipynb",
+        tmp_path / "out.ipynb",
+        parameters={"run_dir": str(run.path)},
+        progress_bar=False,
+    )
+    shown = "".join(
+        output["data"].get("text/markdown", "")
+        for cell in executed.cells
+        for output in cell.get("outputs", ())
+        if "data" in output
+    )
+    assert words.verdict(facts) in shown
+    assert (run / "figures" / "another_teacher.png").is_file()
 
 
 # --- words ----------------------------------------------------------------------------------------
