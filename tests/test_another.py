@@ -32,6 +32,7 @@ from fr_lib.evaluate.another import (
 from fr_lib.evaluate.loso import metrics
 from fr_lib.files import ROOT, json_text
 from fr_lib.report import another as words
+from fr_lib.report import plots
 from fr_lib.runs import ANOTHER, CHAPTERS, RunDir, plain
 from fr_lib.runs.evidence import record
 from fr_lib.schema import CANONICAL_6, N_CODEC_BLOCK, N_FEATURES
@@ -310,6 +311,28 @@ def test_the_verdict_follows_the_intervals(facts):
     assert "beyond the sources' spread" in near
     assert near.strip().endswith("which helps.")
     assert far
+
+
+def test_the_figure_marks_every_predictor_with_its_sight_and_the_map(facts):
+    fig = plots.another_grid(facts)
+    assert [ax.get_title() for ax in fig.axes] == [o["title"] for o in facts["teachers"].values()]
+    assert [t.get_text() for t in fig.legends[0].get_texts()] == [
+        *("codec-blind", "codec-aware", "isotonic map")
+    ]
+    for ax, teacher in zip(fig.axes, facts["teachers"].values(), strict=True):
+        assert "VMAF points" in ax.get_xlabel()
+        names = [label.get_text() for label in ax.get_yticklabels()]
+        assert names == [row["name"] for row in teacher["predictors"]]
+        drawn = {
+            line.get_label(): dict(zip(line.get_ydata(), line.get_xdata(), strict=True))
+            for line in ax.get_lines()
+        }
+        for place, row in enumerate(teacher["predictors"]):
+            assert (
+                drawn["codec-aware" if row["sees_codec"] else "codec-blind"][place] == row["rmse"]
+            )
+            if row["name"] == MAP:
+                assert set(drawn["isotonic map"].values()) == {row["rmse"]}
 
 
 @pytest.mark.parametrize(
