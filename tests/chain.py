@@ -26,6 +26,9 @@ from fr_lib.runs import CHAPTERS, STEPS, RunDir
 from fr_lib.schema import CANONICAL_6
 
 EVIDENCE = {chapter.name: chapter.evidence for chapter in CHAPTERS if chapter.evidence}
+# The corpora made here have scores of one teacher.
+REFUSED = "08_another_teacher"
+MEASURED = [name for name in EVIDENCE if name != REFUSED]
 NVENC_ONLY = ROOT / "tests" / "data" / "nvenc_only.jsonl"
 # What differs between two looks at one table: where it lies in memory, how its style is called.
 NAMES_OF_OBJECTS = """

@@ -10,7 +10,15 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from chain import EVIDENCE, HOSTILE_NAMES, HOSTILE_RUN, NVENC_ONLY, Done
+from chain import (
+    EVIDENCE,
+    HOSTILE_NAMES,
+    HOSTILE_RUN,
+    MEASURED,
+    NVENC_ONLY,
+    REFUSED,
+    Done,
+)
 
 from fr_lib.corpus import load_corpus
 from fr_lib.errors import ArtefactError
@@ -230,9 +238,15 @@ def test_no_page_shows_a_notebook_that_failed(smoke, hopeless):
 
 
 def test_a_chapter_without_evidence_says_so(smoke):
-    for name in EVIDENCE:
+    for name in MEASURED:
         shown = str(Page(smoke.page(f"notebooks/{name}")))
         assert "No results to show: not measured for this corpus" in shown
+
+
+def test_a_chapter_that_the_corpus_cannot_have_says_so_though_all_is_measured(smoke, hopeless):
+    for done in (smoke, hopeless):
+        shown = str(Page(done.page(f"notebooks/{REFUSED}")))
+        assert "No results to show: the rows were not all scored by vmaf_v1" in shown
 
 
 # --- the card

@@ -451,6 +451,7 @@ def test_the_card_gives_the_spread_over_seeds(run):
 CORPUS = ROOT / "data" / "corpus.jsonl.gz"
 CARD = ROOT / "model" / "tiny" / f"{MODEL_ID}.json"
 N_ROWS = 12_300
+STORED = ["ablation", "another", "beyond", "seeds", "transfer"]
 RECIPE = named_recipe().for_rows(N_ROWS)
 
 
@@ -461,10 +462,10 @@ def shipped(name: str) -> dict:
 
 def test_nothing_else_is_stored():
     folder = ROOT / "data" / "evidence" / sha256_of(CORPUS)[:12]
-    assert [p.stem for p in sorted(folder.iterdir())] == ["ablation", "beyond", "seeds", "transfer"]
+    assert [p.stem for p in sorted(folder.iterdir())] == STORED
 
 
-@pytest.mark.parametrize("name", ["ablation", "beyond", "seeds", "transfer"])
+@pytest.mark.parametrize("name", STORED)
 def test_what_is_stored_is_of_this_corpus_recipe_and_code(name):
     assert shipped(name)["stamps"] == {
         "corpus_sha256": sha256_of(CORPUS),

@@ -10,7 +10,7 @@ from pathlib import Path
 import nbformat
 import papermill
 import pytest
-from chain import EVIDENCE, ROOT
+from chain import EVIDENCE, MEASURED, ROOT
 
 from fr_lib.files import read_json, sha256_of
 from fr_lib.report.tables import teacher_sentence
@@ -259,7 +259,7 @@ def test_each_runs_alone_through_plain_papermill(steps):
 def test_nbval_finds_in_all_chapters_what_they_showed(checked):
     # The injected cell comes on top of each notebook's own; a page made up for it shows another
     # figure than it did, in a cell that is marked and in one that is not.
-    cells = sum(len(code_cells(name)) + 1 for name in SOURCES)
+    cells = sum(len(code_cells(name)) + 1 for name in (*STEPS, *MEASURED))
     assert f"1 failed, {cells + 1} passed" in checked.out, checked.out
     assert "made_up.ipynb::Cell 0" in checked.out
 

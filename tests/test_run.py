@@ -7,7 +7,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from chain import EVIDENCE, HOSTILE_NAMES, ROOT, hopeless_table, python, tree
+from chain import HOSTILE_NAMES, MEASURED, ROOT, hopeless_table, python, tree
 from nbformat.v4 import new_code_cell, new_notebook
 from papermill.exceptions import PapermillExecutionError
 
@@ -319,7 +319,7 @@ def test_every_file_of_a_run_carries_its_stamp(smoke):
 
 
 def test_a_finished_run_leaves_no_scratch_files(smoke, hopeless):
-    for done, chapters in ((smoke, ()), (hopeless, EVIDENCE)):
+    for done, chapters in ((smoke, ()), (hopeless, MEASURED)):
         names = {file.name for file in done.path.rglob("*") if "_build" not in file.parts}
         assert not {n for n in names if "progress" in n or "failed" in n or n.startswith(".")}
         executed = {f"{name}.ipynb" for name in (*STEPS, *chapters)}
@@ -327,7 +327,7 @@ def test_a_finished_run_leaves_no_scratch_files(smoke, hopeless):
 
 
 def test_progress_is_shown_for_each_step(hopeless):
-    for step in (*STEPS, *EVIDENCE, "book"):
+    for step in (*STEPS, *MEASURED, "book"):
         assert f"{step}: 100%" in hopeless.err
 
 

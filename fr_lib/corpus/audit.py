@@ -15,7 +15,7 @@ import pandas as pd
 
 from fr_lib import schema
 from fr_lib.corpus.load import Corpus
-from fr_lib.corpus.teachers import MEASURED, NOT_APPLICABLE
+from fr_lib.corpus.teachers import MEASURED, NOT_APPLICABLE, TEACHERS
 from fr_lib.corpus.twins import duplicate_sources, merged, title_groups
 from fr_lib.errors import counted
 from fr_lib.files import read_json, sha256_of
@@ -38,7 +38,8 @@ def audit_corpus(corpus: Corpus) -> dict[str, Any]:
     Returns
     -------
     dict
-        identity : sha256, shape, name, n_rows_read, n_rows_kept, dropped, notes, teacher.
+        identity : sha256, shape, name, n_rows_read, n_rows_kept, dropped, notes, teacher, and
+        scored_by, the names of all teachers that scored every row.
         sources : list of {src, group, n_rows, vmaf_min, vmaf_mean, vmaf_max, n_qualities}.
         cells : the same per source and encoder, with quality_min, quality_max, n_qualities.
         rows_per_slot : rows of each slot; trained_slots, empty_slots : their names.
@@ -102,7 +103,14 @@ def _identity(corpus: Corpus) -> dict[str, Any]:
         "dropped": corpus.dropped,
         "notes": corpus.notes,
         "teacher": corpus.teacher,
+        "scored_by": _scored_by(corpus),
     }
+
+
+def _scored_by(corpus: Corpus) -> list[str]:
+    """Return the teachers that scored every row: whose scores are `vmaf`, and others beside it."""
+    others = [n for n in TEACHERS if n in corpus.table and np.isfinite(corpus.table[n]).all()]
+    return [corpus.taught_by.name, *others]
 
 
 def _records(table: pd.DataFrame) -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "ablation": ["run_ablation"],
+        "another": ["run_another"],
         "gate": [
             "LIFT_CLAUSE",
             "LIFT_FLOOR",
@@ -33,6 +34,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "worst_frames",
         ],
         "outside": ["measure_outside", "shipped_report"],
+        "rivals": ["MAP"],
         "transfer": ["LEAVE_ONE_OUT", "ONE_CODEC", "run_transfer"],
     },
 )

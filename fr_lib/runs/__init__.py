@@ -10,7 +10,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "chapters": ["CHAPTERS", "PAGES", "STEPS"],
+        "chapters": ["ANOTHER", "CHAPTERS", "PAGES", "STEPS"],
         "evidence": ["find", "get_evidence", "keep", "seed_folds", "why_missing"],
         "parameters": ["PARAMETERS", "fault_of", "judge_parameters", "refuse"],
         "networks": ["load_networks", "save_networks"],

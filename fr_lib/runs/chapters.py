@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fr_lib.corpus import formula_applies
+from fr_lib.corpus import V061, formula_applies
 
 
 def _needs_nothing(audit: Mapping[str, Any]) -> str | None:
@@ -27,6 +27,18 @@ def _needs_a_formula(audit: Mapping[str, Any]) -> str | None:
     if formula_applies(check):
         return None
     return f"the teacher is no formula here, {check['reason']}"
+
+
+# Whose scores the chapter on another teacher reads off rows of the first.
+ANOTHER = ("vmaf_v1.0.16_3d0h", "vmaf_v1.0.16_5d0h")
+
+
+def _needs_other_teachers(audit: Mapping[str, Any]) -> str | None:
+    scored_by = audit["identity"]["scored_by"]
+    lacking = [name for name in (V061.name, *ANOTHER) if name not in scored_by]
+    if not lacking:
+        return None
+    return f"the rows were not all scored by {' and '.join(lacking)} too"
 
 
 @dataclass(frozen=True)
@@ -74,6 +86,12 @@ CHAPTERS = (
         (*_ROWS, "loso.json", "networks.pt"),
         evidence="beyond",
         refuses=_needs_a_formula,
+    ),
+    Chapter(
+        "08_another_teacher",
+        (*_ROWS, "loso.json"),
+        evidence="another",
+        refuses=_needs_other_teachers,
     ),
 )
 # The steps of a run; the chapters of evidence come after them.

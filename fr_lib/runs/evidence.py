@@ -36,6 +36,7 @@ OWN_CODE = {
     "transfer": ("evaluate/transfer",),
     "ablation": ("evaluate/ablation",),
     "beyond": ("evaluate/outside", "corpus/formats", "corpus/logs"),
+    "another": ("evaluate/another",),
 }
 
 

@@ -8,6 +8,12 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "style": ["PALETTE", "WIDTH_IN", "figure", "rows_height"],
         "corpus": ["plot_coverage", "plot_ladders", "plot_vmaf_histogram"],
         "folds": ["fold_grid", "plot_lift", "plot_per_source", "plot_predicted", "plot_residuals"],
-        "recipes": ["ladder_grid", "plot_ablation", "plot_outside", "plot_transfer"],
+        "recipes": [
+            "another_grid",
+            "ladder_grid",
+            "plot_ablation",
+            "plot_outside",
+            "plot_transfer",
+        ],
     },
 )

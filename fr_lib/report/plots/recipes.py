@@ -16,6 +16,7 @@ from matplotlib.ticker import (
 )
 
 from fr_lib.arms import ARMS, BLIND_ARM, SHIPPED_ARM
+from fr_lib.evaluate import MAP
 from fr_lib.report.tables import shipped_first
 from fr_lib.schema import VMAF_BIN
 
@@ -137,6 +138,39 @@ def plot_ablation(table: pd.DataFrame, *, ax: Axes) -> Axes:
         ax.set_xlim(left=0)
     _write_margin(ax, rmse, ".3f")
     return ax
+
+
+def another_grid(facts: Mapping[str, Any]) -> Figure:
+    """Draw the RMSE of every predictor of another teacher's scores, one panel per teacher.
+
+    Parameters
+    ----------
+    facts : mapping
+        What :func:`fr_lib.evaluate.another.run_another` returns.
+
+    Returns
+    -------
+    Figure
+        Bars are 95 % intervals over sources; the dashed line is the map of the v0.6.1 score.
+    """
+    teachers = list(facts["teachers"].values())
+    fig, axes = figure(rows=len(teachers), height=3.1 * len(teachers) + 0.3)
+    for ax, teacher in zip(np.atleast_1d(axes), teachers, strict=True):
+        table = pd.DataFrame(teacher["predictors"])
+        for arm, label in ((ARMS[BLIND_ARM], "codec-blind"), (ARMS[SHIPPED_ARM], "codec-aware")):
+            own = table[table["sees_codec"] == (not arm.blind)]
+            ax.hlines(own.index, own["low"], own["high"], color=arm.colour, linewidth=1.6)
+            ax.plot(own["rmse"], own.index, arm.marker, color=arm.colour, label=label, markersize=6)
+        mapped = table.loc[table["name"] == MAP, "rmse"].item()
+        ax.axvline(mapped, color=_INK, linewidth=1, linestyle="--", label="isotonic map")
+        _frame(ax, "RMSE (VMAF points; bar: 95 % interval)", "")
+        _list_rows(ax, table["name"].tolist(), "")
+        ax.set_xlim(left=0)
+        ax.set_title(teacher["title"], fontsize=SMALL + 0.5)
+        _write_margin(ax, table["rmse"].to_numpy(dtype=float), ".2f")
+    handles, names = np.atleast_1d(axes)[0].get_legend_handles_labels()
+    fig.legend(handles, names, loc="outside upper center", ncols=3, fontsize=SMALL, frameon=False)
+    return fig
 
 
 # What ships has the style of its arms, other recipes these.
