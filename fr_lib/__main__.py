@@ -102,7 +102,8 @@ def _corpus(args: argparse.Namespace) -> int:
     cells = [cell for cell in build_grid(sources, *grid_of) if cell.encoder in versions]
     with _sole_maker(out):
         encoded, failures = make_corpus(cells, out, ffmpeg, _tell, work)
-        for failure in failures:
+        # A clip that cannot be used fails in each of its cells, and is told once.
+        for failure in dict.fromkeys(failures):
             _warn(f"failed: {failure}")
         if out.is_file():
             command = ["python", "-m", "fr_lib", *map(_portable, sys.argv[1:])]

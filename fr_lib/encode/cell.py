@@ -8,9 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fr_lib.corpus import Teacher
-from fr_lib.encode.clips import KERNEL, Raster, Source, check_alignment, decode_y4m, deep
+from fr_lib.encode.clips import KERNEL, Source, check_alignment, decode_y4m
 from fr_lib.encode.ffmpeg import CONTAINER, _threads, ffmpeg_version, run_ffmpeg
+from fr_lib.encode.shift import check_shift
 from fr_lib.encode.vmaf import LIBVMAF_NAMES, SCORED_BY, score
+from fr_lib.encode.y4m import Raster, deep
 from fr_lib.errors import EncodeError, say
 from fr_lib.schema import CANONICAL_6, adapter
 
@@ -78,7 +80,8 @@ def run_cell(cell: Cell, ffmpeg: str, scratch: Path, reference: Path, raster: Ra
     Raises
     ------
     EncodeError
-        If FFmpeg fails, or if the encode's frames, size or format differ from the reference's.
+        If FFmpeg fails, or if the encode's frames, their order in time, size or format differ from
+        the reference's.
     """
     where = cell.name
     _refuse_too_small(cell, raster)
@@ -91,6 +94,7 @@ def run_cell(cell: Cell, ffmpeg: str, scratch: Path, reference: Path, raster: Ra
     size = (raster.width, raster.height) if cell.shrink > 1 else None
     got = decode_y4m(ffmpeg, encoded, decoded, wanted.pix_fmt, cell.threads, size)
     check_alignment(where, wanted, got)
+    check_shift(where, reference, decoded)
     frames, libvmaf = score(
         *(ffmpeg, reference, decoded, scratch, where, cell.threads, cell.teachers, coded)
     )

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
+from fr_lib.encode.damage import decode_soundly, refuse_cut_y4m
 from fr_lib.encode.ffmpeg import _threads, run_ffmpeg
+from fr_lib.encode.y4m import Y4M_FORMATS, Raster, read_y4m
 from fr_lib.errors import EncodeError, InputError, say
 from fr_lib.files import read_json, sha256_of
 
@@ -28,62 +30,6 @@ class Source:
 
 # How pictures are resized, up and down.
 KERNEL = "flags=bicubic"
-# Y4M colour family: FFmpeg's pixel format, and by how much chroma is smaller.
-_Y4M_COLOURS = {"420": ("yuv420p", 2, 2), "422": ("yuv422p", 2, 1), "444": ("yuv444p", 1, 1)}
-# FFmpeg turns any other format (RGB, gray, NV12, ...) into the nearest of these.
-_Y4M_FORMATS = "|".join(
-    f"{p}{d}" for d in ("", "10le", "12le") for p, _, _ in _Y4M_COLOURS.values()
-)
-
-
-@dataclass(frozen=True)
-class Raster:
-    """What a Y4M file holds: size, FFmpeg's name of the pixel format, frame count."""
-
-    width: int
-    height: int
-    pix_fmt: str
-    frames: int
-
-    @property
-    def depth(self) -> int:
-        """Bits of a sample."""
-        return int(re.sub(r".*p(\d*)(le)?$", r"\1", self.pix_fmt) or 8)
-
-    def shrunk(self, divisor: int) -> Raster:
-        """Return the raster of a picture that many times smaller, in whole samples of chroma."""
-        width, height = (side // divisor // 2 * 2 for side in (self.width, self.height))
-        return replace(self, width=width, height=height) if divisor > 1 else self
-
-
-def deep(pix_fmt: str) -> str:
-    """Return a format with at least 10 bits.
-
-    Examples
-    --------
-    >>> deep("yuv420p"), deep("yuv444p12le")
-    ('yuv420p10le', 'yuv444p12le')
-    """
-    return f"{pix_fmt}10le" if pix_fmt.endswith("p") else pix_fmt
-
-
-def read_y4m(path: Path) -> Raster:
-    """Read size, pixel format and number of frames of a Y4M file from its header and length.
-
-    The colour tag also says where chroma samples sit (``420mpeg2``, ``420jpeg``); encoders drop
-    that, and luma, which is all that VMAF sees, does not depend on it.
-    """
-    with path.open("rb") as stream:
-        header = stream.readline()
-        frame_header = stream.readline()
-    fields = {chr(part[0]): part[1:].decode() for part in header.split()[1:]}
-    width, height, colour = int(fields["W"]), int(fields["H"]), fields["C"]
-    family, chroma_w, chroma_h = _Y4M_COLOURS[colour[:3]]
-    chroma = 2 * -(-width // chroma_w) * -(-height // chroma_h)
-    deep = re.search(r"p(\d\d)$", colour)
-    size = (width * height + chroma) * (2 if deep else 1) + len(frame_header)
-    frames = (path.stat().st_size - len(header)) // size
-    return Raster(width, height, family + (f"{deep[1]}le" if deep else ""), frames)
 
 
 def decode_y4m(
@@ -95,6 +41,9 @@ def decode_y4m(
     size: tuple[int, int] | None = None,
 ) -> Raster:
     """Decode the first video stream, each frame once and none twice, to a Y4M file.
+
+    An attached picture, such as cover art, is no video stream. A clip has to be sound, with
+    pictures of one kind; an encode is held against its reference later.
 
     Samples are kept as they are and labelled "limited range", on both sides. Some encoders
     (libvvenc) drop the label "full"; FFmpeg would then stretch one side to meet the other before
@@ -120,19 +69,24 @@ def decode_y4m(
     Raises
     ------
     EncodeError
-        If FFmpeg cannot read the clip, or finds no frame in it.
+        If FFmpeg cannot read the clip, finds it damaged or without any frame, or if its size or
+        pixel format change.
     """
     options = source.input_options if isinstance(source, Source) else ()
     path = source.path if isinstance(source, Source) else str(source)
-    formats = pix_fmt or _Y4M_FORMATS
-    run_ffmpeg(
-        ffmpeg,
-        *("-loglevel", "error", *_threads(threads), *options, "-i", path, "-map", "0:v:0"),
+    formats = pix_fmt or Y4M_FORMATS
+    command = (
+        # A capital V leaves attached pictures out.
+        *(*_threads(threads), *options, "-i", path, "-map", "0:V:0"),
         *("-vf", f"{_resized(source, size)}format={formats},setparams=range=limited"),
         *("-fps_mode", "passthrough"),
         *("-strict", "-1", "-f", "yuv4mpegpipe", str(out)),
-        where=path,
     )
+    if isinstance(source, Source):
+        refuse_cut_y4m(Path(path))
+        decode_soundly(ffmpeg, *command, where=path)
+    else:
+        run_ffmpeg(ffmpeg, "-loglevel", "error", *command, where=path)
     raster = read_y4m(out)
     if raster.frames == 0:
         raise EncodeError(say(path, "no frames", "at least one frame", "check the clip"))

@@ -29,11 +29,16 @@ def default_ffmpeg() -> str:
     return imageio_ffmpeg.get_ffmpeg_exe()
 
 
-def run_ffmpeg(ffmpeg: str, *args: str, where: str) -> subprocess.CompletedProcess[bytes]:
-    """Run FFmpeg without questions; EncodeError with its first messages if it fails."""
-    done = subprocess.run(
+def call_ffmpeg(ffmpeg: str, *args: str) -> subprocess.CompletedProcess[bytes]:
+    """Run FFmpeg without questions, and leave it to the caller whether it failed."""
+    return subprocess.run(
         [ffmpeg, "-hide_banner", "-nostdin", "-y", *args], capture_output=True, check=False
     )
+
+
+def run_ffmpeg(ffmpeg: str, *args: str, where: str) -> subprocess.CompletedProcess[bytes]:
+    """Run FFmpeg without questions; EncodeError with its first messages if it fails."""
+    done = call_ffmpeg(ffmpeg, *args)
     if done.returncode:
         # The cause comes first, what follows from it after; addresses mean nothing to a reader.
         log = re.sub(r" @ 0x[0-9a-f]+", "", done.stderr.decode(errors="replace"))

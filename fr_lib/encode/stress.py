@@ -20,9 +20,10 @@ import numpy as np
 import pandas as pd
 
 from fr_lib.corpus import KINDS, TEACHER_TOLERANCE, write_table
-from fr_lib.encode.clips import Source, check_alignment, clip_origins, decode_y4m, read_y4m
+from fr_lib.encode.clips import Source, check_alignment, clip_origins, decode_y4m
 from fr_lib.encode.ffmpeg import CONTAINER, ffmpeg_version, run_ffmpeg
 from fr_lib.encode.vmaf import LIBVMAF_NAMES, SCORED_BY, score
+from fr_lib.encode.y4m import read_y4m
 from fr_lib.errors import EncodeError, InputError, say
 from fr_lib.files import sha256_of, write_bytes, write_json
 from fr_lib.schema import ADAPTERS, CANONICAL_6

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from fr_lib.corpus import V061, Teacher
-from fr_lib.encode.clips import Raster, deep
 from fr_lib.encode.ffmpeg import _threads, run_ffmpeg
+from fr_lib.encode.y4m import Raster, deep
 from fr_lib.errors import EncodeError, say
 from fr_lib.schema import CANONICAL_6, FIXED_POINT
 
