@@ -29,7 +29,7 @@ from fr_lib.runs import ANOTHER
 from fr_lib.train import Recipe
 
 AS_IS = "VMAF v0.6.1 as it is"
-LINEAR, TREES = "linear regression on six features", "boosted trees on six features"
+LINEAR, TREES = "linear regression, six features", "boosted trees, six features"
 BLIND, ONE_HOT, QUALITY, AWARE = (
     "network: six features",
     "network: + codec",

@@ -164,7 +164,7 @@ def another_grid(facts: Mapping[str, Any]) -> Figure:
         mapped = table.loc[table["name"] == MAP, "rmse"].item()
         ax.axvline(mapped, color=_INK, linewidth=1, linestyle="--", label="isotonic map")
         _frame(ax, "RMSE (VMAF points; bar: 95 % interval)", "")
-        _list_rows(ax, table["name"].tolist(), "")
+        _list_rows(ax, [], "", last=table["name"].tolist())
         ax.set_xlim(left=0)
         ax.set_title(teacher["title"], fontsize=SMALL + 0.5)
         _write_margin(ax, table["rmse"].to_numpy(dtype=float), ".2f")
