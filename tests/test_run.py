@@ -172,14 +172,6 @@ def test_03_keeps_its_verdict_when_it_stops_on_a_failed_gate(hopeless, tmp_path)
     assert_nothing_later_is_left("03_gate", run)
 
 
-def test_a_failed_copy_goes_when_the_notebook_succeeds(hopeless, tmp_path):
-    run = copy_of(hopeless, tmp_path)
-    (run / "notebooks" / "03_gate.failed.ipynb").touch()
-    settings = {"run_dir": str(run.path), "stop_on_fail": False, "epochs": 7}
-    assert run_notebook("03_gate", run, settings) == run / "notebooks" / "03_gate.ipynb"
-    assert copies(run) == {"01_corpus_audit.ipynb", "02_loso.ipynb", "03_gate.ipynb"}
-
-
 @pytest.fixture
 def written(tmp_path, monkeypatch):
     """Return a function that puts cells in the place of a notebook, and its run directory."""
@@ -197,6 +189,17 @@ def written(tmp_path, monkeypatch):
         return run
 
     return write
+
+
+def test_a_failed_copy_goes_when_the_notebook_succeeds(written):
+    run = written("1 + 1")
+    (run / "notebooks").mkdir()
+    for copy in ("01_corpus_audit", "02_loso", "03_gate.failed", "04_export"):
+        (run / "notebooks" / f"{copy}.ipynb").touch()
+    # What a notebook does not declare is for others.
+    settings = {"run_dir": str(run.path), "epochs": 7}
+    assert run_notebook("03_gate", run, settings) == run / "notebooks" / "03_gate.ipynb"
+    assert copies(run) == {"01_corpus_audit.ipynb", "02_loso.ipynb", "03_gate.ipynb"}
 
 
 def test_a_killed_kernel_is_a_failure(written):
