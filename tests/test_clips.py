@@ -294,11 +294,11 @@ def test_an_encoder_that_repeats_its_first_frame_costs_the_cell(moving, tmp_path
         f'    set -- "$@" "$word"\ndone ;; esac\nexec "{FFMPEG}" "$@"\n'
     )
     program.chmod(0o755)
-    cells = build_grid(find_sources([str(moving)]), ["libx264"], ["30"])
+    cells = build_grid(find_sources([str(moving)]), ["libx264"], ["15"])
     encoded, [failure] = make_corpus(cells, tmp_path / "c.jsonl", str(program), lambda _: None)
     assert encoded == 0
     assert failure.startswith(
-        "reference libx264 medium 30: frames match the reference's 1 earlier (squared error "
+        "reference libx264 medium 15: frames match the reference's 1 earlier (squared error "
     )
     assert "it is not scored" in failure
 
