@@ -565,7 +565,7 @@ CARDS = [
     ),
     Bad(
         "figures better than the folds",
-        "training.loso_min_plcc: 0.9999999; allowed: 0.99999957",
+        f"training.loso_min_plcc: 0.9999999; allowed: {CARD['training']['loso_min_plcc']}",
         card=put("training", "loso_min_plcc", to=0.9999999),
     ),
     *(

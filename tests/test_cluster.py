@@ -59,6 +59,14 @@ def on(cluster: LocalCluster, report=quiet):
     return on_cluster(scheduler=cluster.scheduler_address, report=report)
 
 
+# Refuses to encode pictures of that width.
+NO_32 = """case "$*" in *-c:v\\ libx264*)
+  for word; do
+    case $word in *.y4m) if head -c 40 "$word" | grep -q W32; then echo no >&2; exit 1; fi;; esac
+  done;;
+esac"""
+
+
 def program(path: Path, first: str) -> str:
     """Write an FFmpeg that does something first; return its path."""
     path.write_text(f'#!/bin/sh\n{first}\nexec "{FFMPEG}" "$@"\n')
@@ -172,12 +180,12 @@ def test_a_cell_that_kills_every_worker_takes_no_other_cell_along(clips, cluster
 
 
 def test_a_failing_cell_is_tried_once_and_reported_as_without_a_cluster(clips, cluster, tmp_path):
-    # libx264 takes no odd sizes in 4:2:0.
-    tiny = make_clip(tmp_path / "Tiny.mkv", "testsrc2", "31x31")
+    tiny = make_clip(tmp_path / "Tiny.mkv", "testsrc2", "32x32")
     log = tmp_path / "log"
-    logged = program(tmp_path / "ffmpeg", f'echo "$*" >> "{log}"')
+    logged = program(tmp_path / "ffmpeg", f'echo "$*" >> "{log}"\n{NO_32}')
     todo = grid_of(tiny, clips[0], encoders=["libx264"], quality="30,40", threads=3)
-    alone = make_corpus(todo, tmp_path / "alone.jsonl", FFMPEG, quiet)
+    unlogged = program(tmp_path / "other", NO_32)
+    alone = make_corpus(todo, tmp_path / "alone.jsonl", unlogged, quiet)
     assert make_corpus(todo, tmp_path / "c.jsonl", logged, quiet, on(cluster)) == alone
     assert alone[0] == 2
     assert [f.split(":")[0] for f in alone[1]] == [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -432,7 +433,8 @@ def test_a_notebook_that_stops_ends_a_run_with_one_line(tmp_path):
         *("--corpus", tmp_path / "one.jsonl", "--run-dir", tmp_path / "run"),
     )
     assert ended.code == 2
-    assert "Traceback" not in ended.err
+    # A kernel whose heartbeat lost its port to another process says so, and works on.
+    assert not re.search(r'File ".*fr_lib', ended.err)
     last = ended.err.strip().splitlines()[-1]
     assert last.startswith("02_loso: LOSO: 1 source; allowed: 2 or more sources")
     assert (tmp_path / "run" / "audit.json").is_file()

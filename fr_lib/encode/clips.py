@@ -83,7 +83,8 @@ def decode_y4m(
         *("-strict", "-1", "-f", "yuv4mpegpipe", str(out)),
     )
     if isinstance(source, Source):
-        refuse_cut_y4m(Path(path))
+        if not options:
+            refuse_cut_y4m(Path(path))
         decode_soundly(ffmpeg, *command, where=path)
     else:
         run_ffmpeg(ffmpeg, "-loglevel", "error", *command, where=path)
