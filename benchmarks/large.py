@@ -181,9 +181,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--arm", default="v3", help="v1, v2 or v3; default: %(default)s")
     parser.add_argument("--folds", type=int, help="train so many folds; default: all, with scores")
     parser.add_argument("--limit-gib", type=float, default=8.0, help="default: %(default)s")
-    parser.add_argument("--results", type=Path, default=report.RESULTS)
-    parser.add_argument("--page", type=Path, default=report.PAGE)
-    parser.add_argument("--print-only", action="store_true", help="write no file")
+    report.add_files(parser)
     return parser
 
 

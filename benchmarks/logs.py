@@ -121,9 +121,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--frames", type=int, default=300)
     parser.add_argument("--limit-s", type=float, default=60.0, help="default: %(default)s")
     parser.add_argument("--limit-gib", type=float, default=2.0, help="default: %(default)s")
-    parser.add_argument("--results", type=Path, default=report.RESULTS)
-    parser.add_argument("--page", type=Path, default=report.PAGE)
-    parser.add_argument("--print-only", action="store_true", help="write no file")
+    report.add_files(parser)
     return parser
 
 

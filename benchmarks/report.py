@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import platform
 import time
@@ -42,6 +43,13 @@ class Section:
     how: str
     rows: list[dict[str, Any]]
     ratios: list[dict[str, Any]] = field(default_factory=list)
+
+
+def add_files(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say which files a command writes, if any."""
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--page", type=Path, default=PAGE)
+    parser.add_argument("--print-only", action="store_true", help="write no file")
 
 
 def ratio(what: str, value: float, aim: str = "") -> dict[str, Any]:

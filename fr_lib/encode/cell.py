@@ -11,7 +11,7 @@ from fr_lib.corpus import Teacher
 from fr_lib.encode.clips import KERNEL, Source, check_alignment, decode_y4m
 from fr_lib.encode.ffmpeg import CONTAINER, _threads, ffmpeg_version, run_ffmpeg
 from fr_lib.encode.shift import check_shift
-from fr_lib.encode.vmaf import LIBVMAF_NAMES, SCORED_BY, score
+from fr_lib.encode.vmaf import LIBVMAF_NAMES, SCORED_BY, score, see_banding
 from fr_lib.encode.y4m import Raster, deep
 from fr_lib.errors import EncodeError, say
 from fr_lib.schema import CANONICAL_6, adapter
@@ -89,8 +89,9 @@ def run_cell(cell: Cell, ffmpeg: str, scratch: Path, reference: Path, raster: Ra
     coded = raster.shrunk(cell.shrink)
     coded = replace(coded, pix_fmt=adapter(cell.encoder).pix_fmt or coded.pix_fmt)
     elapsed_ms = _encode(cell, ffmpeg, reference, coded, encoded, where)
-    banding = any(teacher.sees_banding for teacher in cell.teachers)
-    wanted = replace(raster, pix_fmt=deep(raster.pix_fmt)) if banding else raster
+    wanted = raster
+    if see_banding(cell.teachers):
+        wanted = replace(raster, pix_fmt=deep(raster.pix_fmt))
     size = (raster.width, raster.height) if cell.shrink > 1 else None
     got = decode_y4m(ffmpeg, encoded, decoded, wanted.pix_fmt, cell.threads, size)
     check_alignment(where, wanted, got)

@@ -244,11 +244,12 @@ class CellStore:
                 )
         teachers = [t.name for t in cells[0].teachers] if cells else []
         stamps = [*self.table.get("teacher", pd.Series(dtype=object)).unique()]
+        others = [name for name in TEACHERS if name in self.table]
         if teachers and (stamps != teachers[:1] or not {*teachers[1:]} <= {*self.table}):
             raise InputError(
                 say(
                     str(self.out),
-                    f"it holds scores of {', '.join([*stamps, *TEACHERS.keys() & {*self.table}])}",
+                    f"it holds scores of {', '.join([*stamps, *others])}",
                     f"those of {', '.join(teachers)}",
                     "name the same --teacher or write to another --out",
                 )

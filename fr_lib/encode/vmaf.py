@@ -12,7 +12,7 @@ from pathlib import Path
 
 from fr_lib.corpus import V061, Teacher
 from fr_lib.encode.ffmpeg import _threads, run_ffmpeg
-from fr_lib.encode.y4m import Raster, deep
+from fr_lib.encode.y4m import Y4M_FORMATS, Raster, deep
 from fr_lib.errors import EncodeError, say
 from fr_lib.schema import CANONICAL_6, FIXED_POINT
 
@@ -87,6 +87,11 @@ def score(
     return [frame["metrics"] for frame in log["frames"]], log["version"]
 
 
+def see_banding(teachers: Sequence[Teacher]) -> bool:
+    """Return whether any of them asks for pictures of 10 bits."""
+    return any(teacher.sees_banding for teacher in teachers)
+
+
 def _model(teacher: Teacher, coded: Raster | None) -> str:
     """Return libvmaf's description of one model, escaped for a filter's option."""
     parts = [f"version={teacher.name}", f"name={teacher.name}"]
@@ -101,14 +106,10 @@ def _model(teacher: Teacher, coded: Raster | None) -> str:
 
 def _pictures(teachers: Sequence[Teacher]) -> str:
     """Return what brings both pictures to 10 bits, if a teacher asks for that."""
-    if not any(teacher.sees_banding for teacher in teachers):
+    if not see_banding(teachers):
         return ""
-    formats = "|".join(deep(f"yuv{colour}p") for colour in ("420", "422", "444"))
-    more = "|".join(f"yuv{colour}p12le" for colour in ("420", "422", "444"))
-    return (
-        f"[0:v]format={formats}|{more}[encode];[1:v]format={formats}|{more}[reference];"
-        "[encode][reference]"
-    )
+    formats = "|".join(name for name in Y4M_FORMATS.split("|") if deep(name) == name)
+    return f"[0:v]format={formats}[encode];[1:v]format={formats}[reference];[encode][reference]"
 
 
 @contextmanager
