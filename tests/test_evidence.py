@@ -494,14 +494,14 @@ def test_shipped_leave_one_source_out_keeps_its_limits():
 def test_the_shipped_network_keeps_its_limits_outside_the_corpus():
     report = shipped("beyond")["recipes"]["taught"]
     v3 = report["arms"]["v3"]
-    assert v3["stress"]["rmse"] <= 0.1
-    assert v3["stress"]["worst_cell"]["rmse"] <= 0.5
+    assert v3["stress"]["rmse"] <= 0.05
+    assert v3["stress"]["worst_cell"]["rmse"] <= 0.3
     assert v3["swap"]["mean"] <= 0.03
     assert v3["swap"]["p99"] <= 0.2
     assert v3["swap"]["max"] <= 0.3
     logs = sorted(log["rmse"]["v3"] for log in report["logs"])
-    assert logs[len(logs) // 2] <= 0.1
-    assert logs[-1] <= 0.4
+    assert logs[len(logs) // 2] <= 0.03
+    assert logs[-1] <= 0.1
 
 
 def test_shipped_seeds_keep_the_limits_on_seeds():
@@ -517,7 +517,7 @@ def test_shipped_seeds_keep_the_limits_on_seeds():
 
 @pytest.mark.parametrize(
     ("scheme", "rmse", "bias"),
-    [("leave one codec out", 0.05, 0.02), ("train on one codec", 0.1, 0.02)],
+    [("leave one codec out", 0.05, 0.02), ("train on one codec", 0.05, 0.02)],
 )
 def test_shipped_transfer_keeps_its_limits(scheme, rmse, bias):
     found = shipped("transfer")["headline"][scheme]

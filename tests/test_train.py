@@ -362,14 +362,14 @@ def test_recipes_by_name():
     assert named_recipe("reference").as_dict() == expected | reference
     assert named_recipe(epochs=7).as_dict() == expected | {
         "name": "taught",
-        "lr": 2e-2,
+        "lr": 1e-2,
         "batch": 128,
         "schedule": "cosine",
         "epochs": 7,
         "made_per_row": 6,
         "censored": True,
     }
-    assert (RECIPES["taught"].epochs, RECIPES["taught"].steps) == (75, 10_000)
+    assert (RECIPES["taught"].epochs, RECIPES["taught"].steps) == (75, 30_000)
     with pytest.raises(InputError, match="taught, adr0319, reference"):
         named_recipe("adr319")
 

@@ -31,8 +31,8 @@ CHOICES: Mapping[str, tuple[Mapping[str, Any], ...]] = {
     "weight decay": ({"weight_decay": 0.0}, {"weight_decay": 1e-3}),
     "hidden width": ({"hidden": 16}, {"hidden": 32}),
     "batch": ({"batch": 64}, {"batch": 256}),
-    "epochs": ({"epochs": 8}, {"epochs": 30}),
-    "learning rate": ({"schedule": "constant"}, {"lr": 5e-3}),
+    "epochs": ({"epochs": 15}, {"epochs": 90}),
+    "learning rate": ({"schedule": "constant"}, {"lr": 5e-3}, {"lr": 2e-2}),
 }
 
 

@@ -4,7 +4,8 @@ Every score here is of a held-out source *and*, where it says unseen, of a codec
 never saw: leave one codec out, or train on one codec and score the others, which is the situation
 of a corpus with one hardware encoder. Two answers are compared: ours (the codec-blind network for
 an unseen slot, the codec-aware one for a seen slot), and that of the reference recipe, whose
-untrained slots are whatever training left there.
+untrained slots are whatever training left there. Beside them stands what the same rows cost when
+every codec was seen: without that, nobody can tell the codec's part from the source's.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 LEAVE_ONE_OUT = "leave one codec out"
 ONE_CODEC = "train on one codec"
 EVERY_CODEC = "train on every codec"
+OURS, REFERENCE, BLIND = "ours", "reference", "codec-blind"
 
 
 @dataclass(frozen=True)
@@ -83,20 +85,22 @@ def run_transfer(
     -------
     dict
         ``pairs``: one record per scheme, training set, scored codec and answer, with RMSE and bias
-        averaged over held-out sources. ``headline``: means over unseen pairs. ``ladders``: mean
-        score per encoder and quality value, seen and unseen. ``largest_rise``: how far a score
+        averaged over held-out sources. ``headline``: means over unseen pairs. ``seen``: the same
+        per answer where every codec was seen, the codec-blind network's too. ``ladders``: mean
+        score per encoder and quality value, seen and unseen. ``largest_rise``: how far such a mean
         rises anywhere while quality falls.
     """
     from fr_lib.train import keep_processes
 
     with keep_processes():
         scored = _predict_all(corpus, recipe, seed, device, progress)
-    pairs = _pairs(scored)
+    by_source = _per_source(scored)
     ladders = _ladders(scored)
     return {
         "encoders": corpus.encoders(),
-        "pairs": pairs,
-        "headline": _headline(scored),
+        "pairs": _pairs(by_source),
+        "headline": _headline(by_source[~by_source["seen"]]),
+        "seen": _headline(by_source[by_source["scheme"] == EVERY_CODEC])[EVERY_CODEC],
         "ladders": ladders,
         "largest_rise": largest_rise(ladders),
         "reference_recipe": beside("reference", recipe).as_dict(),
@@ -115,9 +119,9 @@ class _Fold:
 # The codec-aware network answers for seen codecs and the codec-blind one for the others: schemes in
 # which an arm has nothing to answer need none of its networks.
 _ASKED = {
-    BLIND_ARM: (LEAVE_ONE_OUT, ONE_CODEC),
+    BLIND_ARM: (EVERY_CODEC, LEAVE_ONE_OUT, ONE_CODEC),
     SHIPPED_ARM: (EVERY_CODEC, ONE_CODEC),
-    "reference": (EVERY_CODEC, LEAVE_ONE_OUT, ONE_CODEC),
+    REFERENCE: (EVERY_CODEC, LEAVE_ONE_OUT, ONE_CODEC),
 }
 
 
@@ -163,7 +167,7 @@ def _trained(
     """Train one network per fold; by arm, plan and held-out source."""
     from fr_lib.train import Job, train_many
 
-    training = beside("reference", recipe) if arm == "reference" else recipe
+    training = beside("reference", recipe) if arm == REFERENCE else recipe
     columns = ARMS[BLIND_ARM if arm == BLIND_ARM else SHIPPED_ARM].columns
     jobs = [Job(fold.rows, columns, seed) for fold in folds]
     models = train_many(table, corpus.target(), jobs, training, device, _named(progress, arm))
@@ -177,22 +181,26 @@ def _answers(
     codec: str,
     models: Mapping[tuple[str, Plan, str], Trained],
 ) -> Iterator[pd.DataFrame]:
-    """Yield what ours and the reference say of the held-out source's rows of one codec."""
+    """Yield each answer to the held-out source's rows of one codec, clipped as the scale is.
+
+    Our graph clips, and the reference's network does not: unclipped, its error would be greater.
+    """
     own = (corpus.groups() == fold.source) & (corpus.table["encoder"] == codec).to_numpy()
     if not own.any():
         return
     seen = codec in fold.plan.trained_on
     facts = corpus.table.loc[own, ["src", "encoder", "quality", "vmaf"]]
-    for answer, arm in (("ours", SHIPPED_ARM if seen else BLIND_ARM), ("reference", "reference")):
+    given = {OURS: SHIPPED_ARM if seen else BLIND_ARM, REFERENCE: REFERENCE}
+    if fold.plan.scheme == EVERY_CODEC:
+        given[BLIND] = BLIND_ARM
+    for answer, arm in given.items():
         predicted = models[arm, fold.plan, fold.source].predict(table[own])
-        if answer == "ours":  # our graph clips, the reference's does not
-            predicted = np.clip(predicted, *VMAF_RANGE)
         yield facts.assign(
             scheme=fold.plan.scheme,
             trained_on=fold.plan.label,
             seen=seen,
             answer=answer,
-            predicted=predicted,
+            predicted=np.clip(predicted, *VMAF_RANGE),
         )
 
 
@@ -212,17 +220,16 @@ def _per_source(scored: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(records)
 
 
-def _pairs(scored: pd.DataFrame) -> list[dict[str, Any]]:
+def _pairs(by_source: pd.DataFrame) -> list[dict[str, Any]]:
     keys = ["scheme", "trained_on", "encoder", "seen", "answer"]
-    means = _per_source(scored).groupby(keys, sort=True)[["rmse", "bias", "plcc"]].mean()
+    means = by_source.groupby(keys, sort=True)[["rmse", "bias", "plcc"]].mean()
     return means.reset_index().rename(columns={"encoder": "scored_on"}).to_dict(orient="records")
 
 
-def _headline(scored: pd.DataFrame) -> dict[str, dict[str, Any]]:
+def _headline(by_source: pd.DataFrame) -> dict[str, dict[str, Any]]:
     """Return, per scheme and answer, means over training sets of RMSE and of absolute bias."""
-    unseen = _per_source(scored).query("not seen")
     result: dict[str, dict[str, Any]] = {}
-    for (scheme, answer), rows in unseen.groupby(["scheme", "answer"]):
+    for (scheme, answer), rows in by_source.groupby(["scheme", "answer"]):
         by_set = rows.groupby("trained_on")[["rmse", "bias"]].mean()
         low, high = bootstrap_interval(rows.groupby("src")["rmse"].mean().to_numpy())
         result.setdefault(scheme, {})[answer] = {
@@ -239,7 +246,7 @@ def _headline(scored: pd.DataFrame) -> dict[str, dict[str, Any]]:
 def _ladders(scored: pd.DataFrame) -> list[dict[str, Any]]:
     """Return mean score per source, encoder, quality value and answer: seen once, unseen once."""
     # Seen: the network of every codec. Unseen: the network that left this codec out.
-    shown = scored[scored["scheme"] != ONE_CODEC]
+    shown = scored[(scored["scheme"] != ONE_CODEC) & (scored["answer"] != BLIND)]
     keys = ["answer", "seen", "src", "encoder", "quality"]
     means = shown.groupby(keys, sort=True)[["vmaf", "predicted"]].mean()
     return means.reset_index().to_dict(orient="records")

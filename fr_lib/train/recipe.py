@@ -113,10 +113,10 @@ class Recipe:
 RECIPES = {
     "taught": Recipe(
         name="taught",
-        lr=2e-2,
+        lr=1e-2,
         batch=128,
         epochs=75,
-        steps=10_000,
+        steps=30_000,
         schedule="cosine",
         made_per_row=6,
         censored=True,
