@@ -172,7 +172,7 @@ def test_a_cell_without_rows_is_left_out(corpus):
     source = corpus.sources()[0]
     kept = corpus.table[(corpus.table["src"] != source) | ~of(corpus, POISONED)]
     found = run_transfer(replace(corpus, table=kept.reset_index(drop=True)), FAST, device="cpu")
-    assert len(found["pairs"]) == 2 * (3 + 3 + 9)
+    assert len(found["pairs"]) == 2 * (3 + 3 + 9) + 3
     steps = pd.DataFrame(found["ladders"])
     assert steps.query("encoder == @POISONED")["src"].nunique() == 2
     assert steps.query("encoder != @POISONED")["src"].nunique() == 3
