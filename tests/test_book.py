@@ -23,15 +23,8 @@ from chain import (
 from fr_lib.corpus import load_corpus
 from fr_lib.errors import ArtefactError
 from fr_lib.report import build_book
-from fr_lib.report.book import (
-    clip_figures,
-    number,
-    page_values,
-    render_page,
-    seed_figures,
-    stage_book,
-    thousands,
-)
+from fr_lib.report.book import render_page, stage_book
+from fr_lib.report.values import clip_figures, number, page_values, seed_figures, thousands
 from fr_lib.runs import STEPS, RunDir
 from fr_lib.schema import NEWEST_VOCAB
 

@@ -28,7 +28,8 @@ from fr_lib.evaluate.loso import loso_report
 from fr_lib.evaluate.rivals import rival
 from fr_lib.files import ROOT, json_text, read_json, sha256_of, write_json
 from fr_lib.release import ship_model
-from fr_lib.report.book import page_values, stage_book
+from fr_lib.report.book import stage_book
+from fr_lib.report.values import page_values
 from fr_lib.runs import (
     STEPS,
     RunDir,
