@@ -250,7 +250,7 @@ def test_the_card_shows_the_figures_of_the_files(smoke, card):
     assert f"{arm['summary']['mean_plcc']:.5f}" in card
     assert f"{arm['summary']['mean_rmse']:.3f}" in card
     for fold in arm["folds"]:
-        row = (f"{fold['n_val']}", f"{fold['plcc']:.5f}", f"{fold['srocc']:.4f}")
+        row = (f"{fold['n_val']}", f"{1 - fold['plcc']:.1e}", f"{fold['srocc']:.4f}")
         assert f"{fold['held_out']} {' '.join(row)}" in card
 
 
@@ -292,14 +292,21 @@ def test_the_card_identifies_model_corpus_and_run(smoke, card):
     [
         "Identity",
         "Intended use",
+        "Out of scope",
         "Usage",
         "Inputs and output",
+        "Factors",
+        "Metrics",
         "Training data",
         "Coverage",
         "Recipe",
         "Results",
         "Known limits",
+        "Recommendations",
+        "Ethical considerations",
+        "Compute and its cost",
         "Provenance",
+        "Citation",
         "Changelog",
     ],
 )

@@ -19,7 +19,8 @@ from markupsafe import Markup
 from fr_lib.errors import ArtefactError, say, text
 from fr_lib.files import ROOT
 from fr_lib.report.names import page_code, page_name, page_text
-from fr_lib.report.values import number, page_values, thousands
+from fr_lib.report.tables import short_of_one
+from fr_lib.report.values import FORMULA, number, page_values, thousands
 from fr_lib.runs import CHAPTERS, RunDir
 
 
@@ -31,6 +32,7 @@ def render_page(page: str, values: Mapping[str, Any]) -> str:
     import jinja2
 
     environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(ROOT / "book" / "templates"),
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -40,6 +42,7 @@ def render_page(page: str, values: Mapping[str, Any]) -> str:
     environment.filters |= {
         "number": lambda *given: Markup(number(*given)),
         "thousands": lambda value: Markup(thousands(value)),
+        "short_of_one": lambda plcc: Markup(short_of_one(plcc)),
         "text": lambda *given: Markup(text(*given)),
         "name": page_name,
         "code": page_code,
@@ -73,6 +76,9 @@ def stage_book(run: RunDir, missing: Mapping[str, str]) -> Path:
         else:
             shutil.copy(source, stage)
     shutil.copytree(run / "figures", stage / "figures")
+    # What the card offers for download lies in the book, so that a copy of it is whole.
+    shutil.copytree(run / "model", stage / "_static" / "model")
+    shutil.copy(FORMULA, stage / "_static" / "model")
     (stage / "notebooks").mkdir()
     for name in (chapter.name for chapter in CHAPTERS):
         if name in missing:

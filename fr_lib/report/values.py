@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,17 +19,36 @@ from fr_lib.errors import text
 from fr_lib.evaluate import (
     LEAVE_ONE_OUT,
     LIFT_CLAUSE,
+    MEAN_PLCC,
     ONE_CODEC,
     RETRAIN_PENDING,
     SEED_CLAUSE,
+    WORST_PLCC,
     failed_clauses,
 )
 from fr_lib.files import ROOT, read_json
-from fr_lib.report.tables import shipped_first, worst_of_domain
+from fr_lib.report.first_screen import (
+    block_verdict,
+    deep_encodes,
+    floors_passed_by,
+    multiplications,
+    picture_sizes,
+    preset_effect,
+    presets_of,
+    ranges,
+    row_errors,
+    slot_errors,
+    state_of,
+    verdict_counts,
+)
+from fr_lib.report.tables import recommendation, shipped_first, worst_of_domain
+from fr_lib.report.transfer import beyond_scale, seen_errors
 from fr_lib.runs import CHAPTERS, PAGES, RunDir, find
 from fr_lib.schema import ADAPTERS, CANONICAL_6, ENCODER_VOCAB_V2
 
 PUBLISHED = ROOT / "data" / "adr0323_published.json"
+OWNER = "the fr_regressor authors"  # as LICENSE has it
+FORMULA = ROOT / "model" / "tiny" / "vmaf_v0_6_1_formula.onnx"
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -52,7 +72,7 @@ def page_values(run: RunDir) -> dict[str, Any]:
     card = read_json(run / "model" / "fr_regressor_v3.json", made_by="04_export")
     audit, gate = run.read("audit.json"), run.read("gate.json")
     clauses = {clause["name"]: clause for clause in gate["clauses"]}
-    return {
+    values = {
         "audit": audit,
         "loso": run.read("loso.json"),
         "gate": gate,
@@ -70,6 +90,9 @@ def page_values(run: RunDir) -> dict[str, Any]:
         "published": read_json(PUBLISHED, made_by="a checkout of the project"),
         "teacher": teacher_of(audit["identity"]["teacher"]),
         "formula_applies": formula_applies(audit["teacher_check"]),
+        "cost": run_cost(run),
+        "owner": OWNER,
+        "floors": {"mean": MEAN_PLCC, "worst": WORST_PLCC},
         "chapters": CHAPTERS,
         "pages": PAGES,
         "failed": failed_clauses(gate),
@@ -87,6 +110,83 @@ def page_values(run: RunDir) -> dict[str, Any]:
         .partition("\n")[2]
         .replace("\n## ", "\n### "),
     }
+    return values | _first_screen(run, values)
+
+
+def _first_screen(run: RunDir, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the first screen says beyond single figures of files."""
+    audit, loso, gate, transfer = (values[k] for k in ("audit", "loso", "gate", "transfer"))
+    oof, rows = run.read_table("oof.parquet"), run.read_table("corpus.parquet")
+    arm = values["outside"]["arms"][SHIPPED_ARM] if values["formula_applies"] else {}
+    stress, swap = arm.get("stress"), arm.get("swap")
+    presets, sizes = presets_of(oof), picture_sizes(rows)
+    return {
+        "state": state_of(gate, values["card"]),
+        "counts": verdict_counts(gate),
+        "floors_passed_by": floors_passed_by(loso, gate, values["ablation"]),
+        "row_errors": row_errors(oof),
+        "slots": slot_errors(audit, oof),
+        "stress": stress,
+        "swap": swap,
+        "ranges": ranges(audit, loso, stress, swap, values["clips"], sizes, presets, transfer),
+        "recommendation": values["ablation"] and recommendation(values["ablation"]),
+        "sizes": sizes,
+        "presets": presets,
+        "preset_effect": preset_effect(audit, presets),
+        "deep": deep_encodes(values["made"]),
+        "seen": transfer and seen_errors(transfer),
+        "beyond_scale": transfer and beyond_scale(transfer, "reference"),
+        "block_verdict": block_verdict(values["seeds"]),
+        "products": {
+            "network": multiplications(run / "model" / values["card"]["onnx"]),
+            "formula": multiplications(FORMULA),
+        },
+        "formula_bytes": FORMULA.stat().st_size,
+    }
+
+
+def run_cost(run: RunDir) -> dict[str, Any]:
+    """Return what a run took, from the times that papermill left in its notebooks.
+
+    Returns
+    -------
+    dict
+        ``seconds`` per notebook and ``total``, None where any of them has no time, as one that was
+        run in another way; ``encode_hours``: the sum of the corpus's own encode times, None where
+        rows have none; ``networks``: how many were trained for folds and file.
+    """
+    seconds = {
+        chapter.name: _seconds(run / "notebooks" / f"{chapter.name}.ipynb")
+        for chapter in CHAPTERS
+        if not chapter.evidence
+    }
+    known = all(value is not None for value in seconds.values())
+    folds, loso = run.read_table("folds.parquet"), run.read("loso.json")
+    beside = loso["adr0319"]["arms"].values() if loso["adr0319"] else ()
+    titles = loso["by_title"]["titles"] if loso["by_title"] else 0
+    return {
+        "seconds": seconds,
+        "total": sum(filter(None, seconds.values())) if known else None,
+        "encode_hours": _encode_hours(run.read_table("corpus.parquet")),
+        "networks": len(folds) + sum(len(arm["folds"]) for arm in beside) + titles + len(ARMS),
+    }
+
+
+def _seconds(notebook: Path) -> float | None:
+    if not notebook.is_file():
+        return None
+    return (
+        read_json(notebook, made_by=notebook.stem)["metadata"].get("papermill", {}).get("duration")
+    )
+
+
+def _encode_hours(rows: pd.DataFrame) -> float | None:
+    if "enc_time_ms" not in rows or rows["enc_time_ms"].isna().any():
+        return None
+    # A row is a frame, and each frame of an encode says how long the whole encode took.
+    names = ("src", "encoder", "preset", "quality", "width", "height", "enc_scale")
+    encodes = rows.drop_duplicates([name for name in names if name in rows])
+    return float(encodes["enc_time_ms"].sum()) / 3.6e6
 
 
 def _elsewhere(beyond: Mapping[str, Any] | None, arm: str = SHIPPED_ARM) -> dict[str, Any] | None:
