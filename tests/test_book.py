@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -382,24 +381,6 @@ def test_the_usage_example_is_python_that_runs(smoke):
 
 # jupyter-book's live-code extension declares its constants twice on each page; nothing uses them.
 KNOWN = {"Identifier 'THEBE_JS_URL' has already been declared"}
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator:
-    from playwright.sync_api import sync_playwright
-
-    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-    found = next(filter(None, map(shutil.which, names)), None)
-    assert found, "the browser tests need Chromium: install the system's package (see .ci/run)"
-    quiet = "background-networking component-update sync extensions default-apps"
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=found,
-            args=["--no-sandbox", "--disable-gpu", "--no-first-run"]
-            + [f"--disable-{name}" for name in quiet.split()],
-        )
-        yield browser
-        browser.close()
 
 
 @pytest.mark.parametrize("width", [1400, 400])
