@@ -68,11 +68,11 @@ def test_what_else_would_pass_is_what_clears_both_floors():
     figures = [(0.951, 0.9), (0.99, 0.84), (0.94, 0.9), (None, None), (0.95, 0.85)]
     rivals = [
         {"name": name, "plcc": plcc, "worst_plcc": worst}
-        for name, (plcc, worst) in zip("abcde", figures, strict=True)
+        for name, (plcc, worst) in zip(("a, its own formula", *"bcde"), figures, strict=True)
     ]
     adr = {"adr0319": {"arms": {"v3": {"summary": {"mean_plcc": 0.97}}}}}
     both = floors_passed_by(adr, {"adr_gate_passed": True}, {"baselines": rivals})
-    assert both == {"names": ["a", "e", "ADR-0319's recipe"], "lowest": 0.95}
+    assert both == {"names": ["a's own formula", "e", "ADR-0319's recipe"], "lowest": 0.95}
     assert floors_passed_by(adr, {"adr_gate_passed": False}, None) is None
     assert floors_passed_by({"adr0319": None}, {"adr_gate_passed": True}, None) is None
 

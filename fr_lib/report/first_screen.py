@@ -71,7 +71,7 @@ def floors_passed_by(
     """
     rivals = [] if ablation is None else ablation["baselines"]
     passed = {
-        rival["name"]: rival["plcc"]
+        rival["name"].replace(", its own", "'s own"): rival["plcc"]
         for rival in rivals
         if rival["plcc"] is not None
         and rival["worst_plcc"] is not None
@@ -106,7 +106,7 @@ def row_errors(oof: pd.DataFrame, arm: str = SHIPPED_ARM) -> dict[str, Any]:
     return {
         "rows": len(error),
         "not_finite": bad,
-        "p99": None if bad else float(np.quantile(error, _SHARE, method="higher")),
+        "p99": None if bad else float(np.quantile(error, _SHARE, method="inverted_cdf")),
         "max": None if bad else float(error.max()),
         "at": {name: worst[name] for name in ("src", "encoder", "quality", "vmaf")},
     }
