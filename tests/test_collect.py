@@ -17,7 +17,7 @@ from fr_lib.corpus.kept import kept_file
 from fr_lib.corpus.listing import match_files, read_list
 from fr_lib.errors import InputError
 from fr_lib.files import sha256_of
-from fr_lib.report.book import clip_figures
+from fr_lib.report.values import clip_figures
 
 FRAMES = 4
 

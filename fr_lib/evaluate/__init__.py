@@ -35,6 +35,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         ],
         "outside": ["measure_outside", "shipped_report"],
         "rivals": ["MAP"],
-        "transfer": ["LEAVE_ONE_OUT", "ONE_CODEC", "run_transfer"],
+        "transfer": ["EVERY_CODEC", "LEAVE_ONE_OUT", "ONE_CODEC", "run_transfer"],
     },
 )

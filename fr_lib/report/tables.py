@@ -13,6 +13,7 @@ from fr_lib.arms import ARMS, BLIND_ARM, SHIPPED_ARM
 from fr_lib.errors import NOT_MEASURED, text
 from fr_lib.evaluate import ONE_CODEC
 from fr_lib.report.names import cell_text, page_text
+from fr_lib.report.transfer import seen_errors
 from fr_lib.schema import CANONICAL_6, VMAF_BIN
 
 _CELL = "white-space: pre-wrap; overflow-wrap: break-word; max-width: 30em"
@@ -55,9 +56,9 @@ def arms_table(loso: Mapping[str, Any]) -> pd.DataFrame:
         rows.append(
             {
                 "arm": ARMS[arm].label,
-                "mean PLCC": text(figures["mean_plcc"], ".6f"),
-                "95 % interval": _interval(intervals["plcc"], ".5f"),
-                "worst PLCC": text(figures["min_plcc"], ".5f"),
+                "mean PLCC": text(figures["mean_plcc"], ".7f"),
+                "95 % interval": _interval(intervals["plcc"], ".7f"),
+                "worst PLCC": text(figures["min_plcc"], ".7f"),
                 "mean SROCC": text(figures["mean_srocc"], ".4f"),
                 "mean RMSE": text(figures["mean_rmse"], ".3f"),
                 "95 % interval ": _interval(intervals["rmse"], ".3f"),
@@ -67,6 +68,17 @@ def arms_table(loso: Mapping[str, Any]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def short_of_one(plcc: float | None) -> str:
+    """Return by how much a correlation misses 1; in fixed digits those of a run look all alike.
+
+    Examples
+    --------
+    >>> short_of_one(0.9999996), short_of_one(0.5), short_of_one(None)
+    ('4.0e-07', '5.0e-01', 'not measured')
+    """
+    return NOT_MEASURED if plcc is None else text(1 - plcc, ".1e")
+
+
 def folds_table(loso: Mapping[str, Any], arm: str) -> pd.DataFrame:
     """Return the folds of one arm, one line per held-out source; RMSE and bias in VMAF points."""
     return pd.DataFrame(
@@ -74,7 +86,7 @@ def folds_table(loso: Mapping[str, Any], arm: str) -> pd.DataFrame:
             "held-out source": fold["held_out"],
             "training rows": f"{fold['n_train']:,}",
             "held-out rows": f"{fold['n_val']:,}",
-            "PLCC": text(fold["plcc"], ".5f"),
+            "1 - PLCC": short_of_one(fold["plcc"]),
             "SROCC": text(fold["srocc"], ".4f"),
             "RMSE": text(fold["rmse"], ".3f"),
             "bias": text(fold["bias"], "+.3f"),
@@ -184,15 +196,17 @@ def frames_table(frames: pd.DataFrame) -> pd.DataFrame:
 
 
 def transfer_table(transfer: Mapping[str, Any]) -> pd.DataFrame:
-    """Return the cost of an unseen codec per scheme and answer, in VMAF points."""
+    """Return the cost of an unseen codec per scheme and answer, beside that of a seen one."""
+    seen = seen_errors(transfer)
     return pd.DataFrame(
         {
             "situation": scheme,
             "answer": {"ours": "ours", "reference": "reference recipe"}[answer],
-            "mean RMSE": text(row["rmse"], ".2f"),
-            "95 % interval": _interval((row["rmse_low"], row["rmse_high"]), ".2f"),
-            "mean |bias|": text(row["abs_bias"], ".2f"),
-            "worst RMSE": f"{text(row['worst_rmse'], '.2f')} ({row['worst_set']})",
+            "RMSE, seen codecs": text(seen[scheme][answer], ".3f"),
+            "RMSE, unseen codecs": text(row["rmse"], ".3f"),
+            "95 % interval": _interval((row["rmse_low"], row["rmse_high"]), ".3f"),
+            "mean |bias|": text(row["abs_bias"], ".3f"),
+            "worst RMSE": f"{text(row['worst_rmse'], '.3f')} ({row['worst_set']})",
         }
         for scheme, answers in transfer["headline"].items()
         for answer, row in answers.items()
@@ -240,7 +254,22 @@ def recommendation(ablation: Mapping[str, Any]) -> str:
             "sources holds both: on these clips nothing decides between them."
         )
     return (
-        f"'{best['name']}' lowers the mean RMSE ({figures}) beyond what the sources' spread hides."
+        f"'{best['name']}' lowers the mean RMSE ({figures}) beyond what the sources' spread hides. "
+        f"{_why_not(best, ablation['stamps']['recipe'])}"
+    )
+
+
+def _why_not(best: Mapping[str, Any], recipe: Mapping[str, Any]) -> str:
+    """Return why a run ships its recipe though a change of it is the better one."""
+    limit = ""
+    if best["choice"] == "epochs" and recipe["steps"]:
+        limit = (
+            f" The recipe takes {recipe['steps']:,} steps at most, here {recipe['epochs']} epochs, "
+            "so that a larger corpus trains no fold longer."
+        )
+    return (
+        "What ships is the recipe as it stands all the same: these folds judge it, and would judge "
+        f"nothing any more had they chosen it.{limit}"
     )
 
 
