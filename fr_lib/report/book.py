@@ -30,6 +30,7 @@ from fr_lib.evaluate import (
     failed_clauses,
 )
 from fr_lib.files import ROOT, read_json
+from fr_lib.report.explorer import explorer_data, write_explorer
 from fr_lib.report.names import page_code, page_name, page_text
 from fr_lib.report.tables import shipped_first, worst_of_domain
 from fr_lib.runs import CHAPTERS, PAGES, RunDir, find
@@ -215,7 +216,8 @@ def stage_book(run: RunDir, missing: Mapping[str, str]) -> Path:
     stage = run / "book"
     shutil.rmtree(stage, ignore_errors=True)
     stage.mkdir(parents=True)
-    values = page_values(run)
+    explorer = explorer_data(run)
+    values = page_values(run) | {"explorer": explorer}
     for source in sorted((ROOT / "book").iterdir()):
         if source.suffix == ".md" or source.name == "_toc.yml":
             (stage / source.name).write_text(render_page(source.read_text(), values))
@@ -223,6 +225,7 @@ def stage_book(run: RunDir, missing: Mapping[str, str]) -> Path:
             shutil.copytree(source, stage / source.name)
         else:
             shutil.copy(source, stage)
+    write_explorer(explorer, stage / "extra" / "explorer")
     shutil.copytree(run / "figures", stage / "figures")
     (stage / "notebooks").mkdir()
     for name in (chapter.name for chapter in CHAPTERS):
