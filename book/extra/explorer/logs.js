@@ -11,8 +11,8 @@
   // A number as C prints it; the empty text would be 0 to JavaScript.
   const number = (text) => (text.trim() && !/^[-+]?0[xob]/i.test(text.trim()) ? Number(text) : NaN);
 
-  // A string, which stays what it is, or a number that libvmaf wrote as C prints it.
-  const TOKEN = /"[^"\\]*(?:\\[\s\S][^"\\]*)*"?|-?\b(?:nan|inf)\b/g;
+  // A string, which stays what it is, or a number that C or Python prints and JSON has not.
+  const TOKEN = /"[^"\\]*(?:\\[\s\S][^"\\]*)*"?|-?\b(?:nan|inf|NaN|Infinity)\b/g;
 
   function parsed(text) {
     try {
@@ -137,6 +137,11 @@
       if (size > MOST_BYTES) throw new LogError(`more than ${MOST_BYTES / 1e6} MB; use the command`);
       parts.push(value);
     }
-    return new Blob(parts).text();
+    try {
+      // Another encoding is refused, as by the command, and not guessed.
+      return new TextDecoder("utf-8", { fatal: true }).decode(await new Blob(parts).arrayBuffer());
+    } catch {
+      throw new LogError("text of another encoding than UTF-8, or no text");
+    }
   };
 })(typeof window === "undefined" ? globalThis : window);
