@@ -90,6 +90,7 @@ def explorer_data(run: RunDir, frames: int = MAX_FRAMES) -> dict[str, Any]:
         "ships": not run.read("export.json")["row"].get("smoke", False),
         "teacher": {"title": teacher.title, "top": teacher.range[1]},
         "formula": formula_data() if formula_applies(audit["teacher_check"]) else None,
+        "no_formula": audit["teacher_check"]["reason"],
         "encoders": encoder_data(card),
         "refused": [n for n in ENCODER_VOCAB_V2 if n != "unknown" and n not in ADAPTERS],
         "logs": {"names": FEATURE_NAMES, "most": MOST, "same_teacher": SAME_TEACHER},

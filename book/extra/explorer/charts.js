@@ -117,7 +117,7 @@
   FX.plot = function (host, spec) {
     const { x: across, y: up, series, height = 190 } = spec;
     const { svg, width } = canvas(host, height, spec.label);
-    const [left, right, top, foot] = [50, 12, 10, 40];
+    const [left, right, top, foot] = [50, 12, 24, 40];
     const x = (v) => left + ((v - across.low) / (across.high - across.low || 1)) * (width - left - right);
     const y = (v) => {
       const share = (v - up.low) / (up.high - up.low || 1);
@@ -132,6 +132,7 @@
         el("text", { class: "fx-text", x: left - 6, y: y(tick) + 4, "text-anchor": "end" }, shown(tick)),
       );
     axisBelow(svg, x, across.ticks || FX.ticks(across.low, across.high, width < 380 ? 4 : 7), height - foot, width - right, across.label);
+    svg.append(el("text", { class: "fx-text fx-title", x: 0, y: 12 }, up.label));
     if (spec.cursor !== undefined)
       svg.append(el("line", { class: "fx-cursor", x1: x(spec.cursor), x2: x(spec.cursor), y1: top, y2: height - foot }));
     for (const line of series) {

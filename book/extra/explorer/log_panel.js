@@ -55,9 +55,10 @@
             : apart <= data.logs.same_teacher ? `The log’s own vmaf, ${own}, agrees with the formula.`
               : `The log’s own vmaf, ${own}, is not that of ${data.teacher.title}: ${apart.toFixed(3)} apart on average.`);
       } else sentences.push("The log carries no vmaf of its own.");
+      sentences.push(log.vmaf ? "In the pictures: network ◆, the log’s own ▲" + (model.formula ? ", formula ■." : ".") : "");
       const out = frames.filter((f) => f.outside.length).length;
       if (out) sentences.push(`${out.toLocaleString("en")} of them lie outside the trained range.`);
-      return sentences.join(" ");
+      return sentences.filter((x) => x).join(" ");
     }
 
     /** At most so many points of a line: of each stretch the one that is farthest off. */
@@ -76,7 +77,7 @@
       const lines = [line("network", (f) => f.network)];
       if (log.vmaf) lines.unshift(line("own", (f) => f.own));
       if (model.formula) lines.unshift(line("formula", (f) => f.formula));
-      FX.plot($("fx-log-scores"), { x: across, y: page.range, series: lines, height: 200, label: "Scores of each frame of the log." });
+      FX.plot($("fx-log-scores"), { x: across, y: { ...page.range, label: "VMAF" }, series: lines, height: 200, label: "Scores of each frame of the log." });
       const off = [];
       if (model.formula) off.push(line("network", (f) => f.network - f.formula));
       if (log.vmaf) off.push(line("own", (f) => f.own - (f.formula ?? f.network)));
@@ -84,7 +85,7 @@
       if (!off.length) return;
       const most = FX.roundUp(Math.max(0.02, ...off.flatMap((l) => l.points.map(([, v]) => Math.abs(v)))));
       FX.plot($("fx-log-off"), {
-        x: across, y: { low: -most, high: most }, series: off, height: 150,
+        x: across, y: { low: -most, high: most, label: `points from the ${model.formula ? "formula" : "network"}` }, series: off, height: 150,
         label: `Difference to the ${model.formula ? "formula" : "network"} of each frame, within ${most} points.`,
       });
     }

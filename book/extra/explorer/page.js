@@ -170,8 +170,8 @@
   /* --- encoder, preset, quality --------------------------------------------------------------- */
 
   const KINDS = [
-    ["checked", "Checked", "has training rows and held-out errors", (e) => e.rows > 0],
-    ["blind", "Codec-blind", "no rows: the codec-blind network answers, never checked on this encoder", (e) => e.rows === 0],
+    ["checked", "Checked: ", "training rows, and held-out errors", (e) => e.rows > 0],
+    ["blind", "Codec-blind: ", "no rows. The codec-blind network answers, never checked on these", (e) => e.rows === 0],
   ];
 
   function buildEncoders() {
@@ -180,7 +180,7 @@
       const own = data.encoders.filter(has);
       if (!own.length) continue;
       const set = node("fieldset", { class: `fx-slots fx-slots-${kind}` },
-        node("legend", {}, FX.glyph(kind === "checked" ? "network" : "blind"), node("b", {}, `${title}. `), meaning));
+        node("legend", {}, FX.glyph(kind === "checked" ? "network" : "blind"), " ", node("b", {}, title), meaning));
       for (const encoder of own) {
         const input = node("input", { type: "radio", name: "fx-encoder", value: encoder.name });
         input.addEventListener("change", () => {
@@ -209,6 +209,9 @@
       Object.assign($(id), { min: encoder.lo, max: encoder.hi });
       if (document.activeElement !== $(id)) $(id).value = state.quality;
     }
+    const seen = cells.filter((c) => c.encoder === encoder.name).map((c) => (c.quality - encoder.lo) / (encoder.hi - encoder.lo));
+    $("fx-quality-range").style.setProperty("--a", seen.length ? Math.min(...seen) : 0);
+    $("fx-quality-range").style.setProperty("--b", seen.length ? Math.max(...seen) : 0);
     $("fx-quality-range").setAttribute("aria-label", `Quality, ${encoder.option}, ${best} best, ${worst} worst`);
     const spread = (scores) => (Math.max(...scores) - Math.min(...scores)).toFixed(3);
     const presets = spread(encoder.presets.map(([name]) => model.shipped(state.features, state.encoder, name, state.quality)));
@@ -317,7 +320,7 @@
         exact ? apart(now.blind) : `${FX.signed(now.blind - now.shipped)} to the network`),
       exact
         ? card("formula", `Formula of ${data.teacher.title}`, now.formula.toFixed(3), "exact")
-        : card("formula", "No formula", "–", `${data.teacher.title} is none of these features`));
+        : card("formula", "No formula", "none", data.no_formula));
   }
 
   /** Error bars of held-out frames around each network's score, and the formula at zero. */
@@ -452,7 +455,7 @@
       const first = lines.network[0][1], last = lines.network.at(-1)[1];
       FX.plot(curveHosts[i], {
         x: { low, high, label: name },
-        y: up,
+        y: { ...up, label: difference ? "points" : "VMAF" },
         bands: [[from, to]],
         cursor: state.features[i],
         series: ["formula", "blind", "network"].filter((k) => lines[k].length).map((kind) => ({ kind, points: lines[kind] })),
@@ -489,18 +492,19 @@
     const title = (c, value) => `${encoder.option} ${c.quality}: ${value.toFixed(3)}, mean of ${c.n} frames; click to start there`;
     const pick = (i) => { startAt(sample.rowsOf[own[i].place][0]); draw(); };
     $("fx-ladder-text").replaceChildren(
-      node("bdi", {}, start.clip), `, ${[start.encoder, start.preset, start.size].filter((x) => x).join(", ")}: mean of all frames of each encode. `,
-      "Below, the held-out prediction minus the teacher. Click on a point to start there.");
+      node("bdi", {}, start.clip), `, ${[start.encoder, start.preset, start.size].filter((x) => x).join(", ")}. Squares: what ${data.teacher.title} gave, `,
+      "mean of all frames of each encode; triangle: the what-if. Below, what held-out predictions were off. ",
+      "Click on a point to start there.");
     const here = state.encoder === start.encoder ? [{ kind: "own", points: [[state.quality, now.shipped]], marks: true, bare: true, titles: ["the what-if"] }] : [];
     FX.plot($("fx-ladder"), {
-      height: 240, x: stretched(across, here), y: range,
+      height: 240, x: stretched(across, here), y: { ...range, label: "VMAF, mean" },
       series: [{ kind: "formula", points: own.map((c) => [c.quality, c.vmaf]), marks: true, titles: own.map((c) => title(c, c.vmaf)), pick }, ...here],
       label: `${data.teacher.title} by quality: ${own.map((c) => `${c.vmaf.toFixed(1)} at ${c.quality}`).join(", ")}.`,
     });
     const off = own.map((c) => [c.quality, c.aware - c.vmaf]);
     const most = FX.roundUp(Math.max(0.02, ...off.map(([, v]) => Math.abs(v))));
     FX.plot($("fx-ladder-off"), {
-      height: 130, x: stretched(across, here), y: { low: -most, high: most },
+      height: 150, x: stretched(across, here), y: { low: -most, high: most, label: "points off, held out" },
       series: [{ kind: "network", points: off, marks: true, titles: own.map((c, i) => title(c, off[i][1])), pick }],
       label: `Held-out prediction minus ${data.teacher.title}: ${off.map(([q, v]) => `${FX.signed(v)} at ${q}`).join(", ")}.`,
     });
