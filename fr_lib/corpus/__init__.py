@@ -15,7 +15,15 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "audit": ["MIN_FAMILIES", "TEACHER_TOLERANCE", "audit_corpus", "find_provenance"],
         "load": ["Corpus", "load_corpus"],
         "rows": ["SUFFIXES", "read_table", "write_table"],
-        "logs": ["Log", "MOST", "agrees", "read_log", "who_scored"],
+        "logs": [
+            "FEATURE_NAMES",
+            "Log",
+            "MOST",
+            "SAME_TEACHER",
+            "agrees",
+            "read_log",
+            "who_scored",
+        ],
         "stress_set": ["KINDS", "STRESS_SET", "read_stress"],
         "synthetic": ["synthetic_table"],
         "teachers": [

@@ -18,6 +18,7 @@ from markupsafe import Markup
 
 from fr_lib.errors import ArtefactError, say, text
 from fr_lib.files import ROOT
+from fr_lib.report.explorer import explorer_data, write_explorer
 from fr_lib.report.names import page_code, page_name, page_text
 from fr_lib.report.tables import short_of_one
 from fr_lib.report.values import FORMULA, number, page_values, thousands
@@ -67,7 +68,8 @@ def stage_book(run: RunDir, missing: Mapping[str, str]) -> Path:
     stage = run / "book"
     shutil.rmtree(stage, ignore_errors=True)
     stage.mkdir(parents=True)
-    values = page_values(run)
+    explorer = explorer_data(run)
+    values = page_values(run) | {"explorer": explorer}
     for source in sorted((ROOT / "book").iterdir()):
         if source.suffix == ".md" or source.name == "_toc.yml":
             (stage / source.name).write_text(render_page(source.read_text(), values))
@@ -75,6 +77,7 @@ def stage_book(run: RunDir, missing: Mapping[str, str]) -> Path:
             shutil.copytree(source, stage / source.name)
         else:
             shutil.copy(source, stage)
+    write_explorer(explorer, stage / "extra" / "explorer")
     shutil.copytree(run / "figures", stage / "figures")
     # What the card offers for download lies in the book, so that a copy of it is whole.
     shutil.copytree(run / "model", stage / "_static" / "model")

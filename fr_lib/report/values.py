@@ -42,7 +42,7 @@ from fr_lib.report.first_screen import (
     verdict_counts,
 )
 from fr_lib.report.tables import recommendation, shipped_first, worst_of_domain
-from fr_lib.report.transfer import beyond_scale, seen_errors
+from fr_lib.report.transfer import seen_errors
 from fr_lib.runs import CHAPTERS, PAGES, RunDir, find
 from fr_lib.schema import ADAPTERS, CANONICAL_6, ENCODER_VOCAB_V2
 
@@ -135,7 +135,6 @@ def _first_screen(run: RunDir, values: Mapping[str, Any]) -> dict[str, Any]:
         "preset_effect": preset_effect(audit, presets),
         "deep": deep_encodes(values["made"]),
         "seen": transfer and seen_errors(transfer),
-        "beyond_scale": transfer and beyond_scale(transfer, "reference"),
         "block_verdict": block_verdict(values["seeds"]),
         "products": {
             "network": multiplications(run / "model" / values["card"]["onnx"]),
