@@ -15,7 +15,8 @@ import os
 os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 import pickle
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -95,6 +96,24 @@ def once(tmp_path_factory) -> Callable[..., list[Done]]:
 def shipped_before() -> dict[str, str]:
     """What ``model/`` held before any run of the tests."""
     return tree(ROOT / "model")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator:
+    from playwright.sync_api import sync_playwright
+
+    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+    found = next(filter(None, map(shutil.which, names)), None)
+    assert found, "the browser tests need Chromium: install the system's package (see .ci/run)"
+    quiet = "background-networking component-update sync extensions default-apps"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=found,
+            args=["--no-sandbox", "--disable-gpu", "--no-first-run"]
+            + [f"--disable-{name}" for name in quiet.split()],
+        )
+        yield browser
+        browser.close()
 
 
 @pytest.fixture(scope="session")
