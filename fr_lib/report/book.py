@@ -31,8 +31,9 @@ from fr_lib.evaluate import (
 )
 from fr_lib.files import ROOT, read_json
 from fr_lib.report.names import page_code, page_name, page_text
+from fr_lib.report.start import heading
 from fr_lib.report.tables import shipped_first, worst_of_domain
-from fr_lib.runs import CHAPTERS, PAGES, RunDir, find
+from fr_lib.runs import CHAPTERS, LAB_ONLY, PAGES, RunDir, find
 from fr_lib.schema import ADAPTERS, CANONICAL_6, ENCODER_VOCAB_V2
 
 PUBLISHED = ROOT / "data" / "adr0323_published.json"
@@ -212,6 +213,8 @@ def stage_book(run: RunDir, missing: Mapping[str, str]) -> Path:
     ArtefactError
         If a chapter was not executed in this run.
     """
+    import nbformat
+
     stage = run / "book"
     shutil.rmtree(stage, ignore_errors=True)
     stage.mkdir(parents=True)
@@ -228,8 +231,11 @@ def stage_book(run: RunDir, missing: Mapping[str, str]) -> Path:
     for name in (chapter.name for chapter in CHAPTERS):
         if name in missing:
             page = (ROOT / "book" / "templates" / "missing.md").read_text()
-            page = render_page(page, {"title": _title(name), "reason": missing[name]})
-            (stage / "notebooks" / f"{name}.md").write_text(page)
+            page = render_page(page, {"title": heading(name)[0], "reason": missing[name]})
+            # A notebook too, so that links to the chapter are the same whether it has results.
+            cells = [nbformat.v4.new_markdown_cell(page)]
+            page = nbformat.v4.new_notebook(cells=cells)
+            nbformat.write(page, stage / "notebooks" / f"{name}.ipynb")
             continue
         executed = run / "notebooks" / f"{name}.ipynb"
         if not executed.is_file():
@@ -240,15 +246,11 @@ def stage_book(run: RunDir, missing: Mapping[str, str]) -> Path:
     return stage
 
 
-def _title(name: str) -> str:
-    import nbformat
-
-    notebook = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4)
-    return notebook.cells[0].source.splitlines()[0].removeprefix("# ")
-
-
 def _stage_notebook(executed: Path, folder: Path) -> None:
-    """Copy an executed notebook; code is folded away, and the injected cell looks like its twin."""
+    """Copy an executed notebook; code is folded away, the injected cell looks like its twin.
+
+    What is shown for a reader in JupyterLab stays there.
+    """
     import nbformat
 
     notebook = nbformat.read(executed, as_version=4)
@@ -256,6 +258,7 @@ def _stage_notebook(executed: Path, folder: Path) -> None:
         if cell.cell_type == "code":
             tags = set(cell.metadata.get("tags", []))
             cell.metadata["tags"] = sorted(tags | {"hide-input"} - {"injected-parameters"})
+            cell.outputs = [o for o in cell.outputs if not o.get("metadata", {}).get(LAB_ONLY)]
     notebook.cells = [c for c in notebook.cells if "parameters" not in c.metadata.get("tags", [])]
     nbformat.write(notebook, folder / executed.name)
 
