@@ -88,8 +88,10 @@ verify: $(READY) ## check model/tiny: schema, hashes, sidecars, operators
 bench: $(READY) ## measure speed, rewrite docs/benchmarks.md [ONLY=a,f]
 	@$(PY) -m benchmarks.bench $(if $(ONLY),--only $(ONLY))
 
-lab: $(READY) ## JupyterLab on the notebooks
-	@cd notebooks && ../$(PY) -m jupyter lab
+lab: $(READY) ## JupyterLab, on a page that lists the notebooks and how far runs/mine is
+	@mkdir -p runs
+	@$(PY) -m papermill notebooks/00_start.ipynb runs/start.ipynb --no-progress-bar --log-level ERROR
+	@$(PY) -m jupyter lab --LabApp.default_url=/lab/tree/runs/start.ipynb
 
 lint: $(READY) ## what the commit hooks check, changing nothing
 	@$(PY) -m ruff check

@@ -32,7 +32,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:::(nbformat|jupyter_).*")
 
 CARD, AUDIT, LOSO = "index", "notebooks/01_corpus_audit", "notebooks/02_loso"
 GATE = "notebooks/03_gate"
-MORE = [*(f"notebooks/{name}" for name in EVIDENCE), "published", "own_corpus"]
 
 
 def closed_up(text: str) -> str:
@@ -378,31 +377,6 @@ def test_the_usage_example_is_python_that_runs(smoke):
 
 
 # --- in a browser
-
-# jupyter-book's live-code extension declares its constants twice on each page; nothing uses them.
-KNOWN = {"Identifier 'THEBE_JS_URL' has already been declared"}
-
-
-@pytest.mark.parametrize("width", [1400, 400])
-@pytest.mark.parametrize("name", [CARD, AUDIT, LOSO, GATE, *MORE])
-def test_a_page_opens_from_disk_whole_and_fits_its_window(browser, hopeless, name, width):
-    page = browser.new_page(viewport={"width": width, "height": 900})
-    said, asked = [], []
-    page.on("console", lambda m: said.append(m.text) if m.type == "error" else None)
-    page.on("pageerror", lambda error: said.append(str(error)))
-    page.on("request", lambda r: asked.append(r.url))
-    page.goto(hopeless.page(name).as_uri(), wait_until="load")
-    page.wait_for_timeout(100)
-    shape = page.evaluate("[document.documentElement.scrollWidth, window.innerWidth]")
-    images = page.evaluate("[...document.querySelectorAll('article img')].map(i => i.naturalWidth)")
-    page.close()
-    assert set(said) <= KNOWN
-    assert not [url for url in asked if not url.startswith(("file:", "data:"))]
-    assert shape[0] <= shape[1] + 1
-    assert all(images)
-    if name in (CARD, AUDIT, LOSO):
-        assert images
-
 
 NAMED = {CARD, AUDIT, LOSO}  # their tables list every source
 INJECTED = """[...document.querySelectorAll(

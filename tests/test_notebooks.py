@@ -20,7 +20,7 @@ from fr_lib.runs.chapters import ARTEFACTS
 # Jupyter's own packages warn of each other's future; nothing of ours may.
 pytestmark = pytest.mark.filterwarnings("ignore:::(nbformat|papermill|nbclient|jupyter_).*")
 
-MAX_CELLS, MAX_CELL_LINES, MAX_CODE_LINES = 20, 12, 80
+MAX_CELLS, MAX_CELL_LINES, MAX_CODE_LINES = 21, 12, 80
 # Digits in prose that are names, not results: versions, features, decisions, files, shapes, and
 # the ends of the scale.
 NAMES = re.compile(
@@ -59,7 +59,8 @@ each = pytest.mark.parametrize("name", SOURCES)
 
 
 def test_these_are_all_notebooks_there_are():
-    assert sorted(p.stem for p in (ROOT / "notebooks").glob("*.ipynb")) == [*SOURCES]
+    found = sorted(p.stem for p in (ROOT / "notebooks").glob("*.ipynb"))
+    assert found == ["00_start", *SOURCES]
 
 
 def test_a_chapter_reads_what_earlier_ones_write():
@@ -188,6 +189,25 @@ def test_it_starts_with_a_title_and_a_question(name):
     first, *_ = notebook(name).cells
     assert first.cell_type == "markdown"
     assert re.match(r"# \w.*\n\n\*\*Question\.\*\* .*\?", first.source)
+
+
+@pytest.mark.parametrize("number", range(len(SOURCES)), ids=SOURCES)
+def test_it_ends_with_what_to_try_and_what_comes_next(number):
+    last = notebook(SOURCES[number]).cells[-1]
+    assert last.cell_type == "markdown"
+    tried, _, after = last.source.partition("**Next:**")
+    assert re.match(r"## What to try, and what comes next\n\n(- .+\n(  .+\n)*){2,}", tried)
+    links = re.findall(r"\]\((\w+)\.ipynb\)", after)
+    assert links == [*SOURCES[number + 1 : number + 2]]
+
+
+@each
+def test_a_notebook_works_in_a_folder_of_the_users_own_and_says_what_must_run_first(name):
+    (line,) = [x for x in parameters_cell(name).source.splitlines() if "run_dir" in x]
+    assert PARAMETER.fullmatch(line)[3] == '"runs/mine"'
+    calls = [c.source for c in code_cells(name) if "open_run(" in c.source]
+    assert len(calls) == 1
+    assert f'open_run("{name}", globals())' in calls[0]
 
 
 # --- what they give

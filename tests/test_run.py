@@ -35,7 +35,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:::(nbformat|papermill|nbclient|j
 
 def test_the_declared_parameters_are_the_notebooks_defaults():
     assert declared_parameters("02_loso") == {
-        "run_dir": "runs/shipped",
+        "run_dir": "runs/mine",
         "recipe_name": "taught",
         "epochs": 0,
         "seed": 0,

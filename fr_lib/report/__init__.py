@@ -10,5 +10,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submodules=["another", "plots", "tables", "transfer"],
     submod_attrs={
         "book": ["build_book"],
+        "start": ["chapters_list"],
     },
 )

@@ -20,9 +20,10 @@ from fr_lib.errors import ArtefactError, say, text
 from fr_lib.files import ROOT
 from fr_lib.report.explorer import explorer_data, write_explorer
 from fr_lib.report.names import page_code, page_name, page_text
+from fr_lib.report.start import heading
 from fr_lib.report.tables import short_of_one
 from fr_lib.report.values import FORMULA, number, page_values, thousands
-from fr_lib.runs import CHAPTERS, RunDir
+from fr_lib.runs import CHAPTERS, LAB_ONLY, RunDir
 
 
 def render_page(page: str, values: Mapping[str, Any]) -> str:
@@ -65,6 +66,8 @@ def stage_book(run: RunDir, missing: Mapping[str, str]) -> Path:
     ArtefactError
         If a chapter was not executed in this run.
     """
+    import nbformat
+
     stage = run / "book"
     shutil.rmtree(stage, ignore_errors=True)
     stage.mkdir(parents=True)
@@ -86,8 +89,11 @@ def stage_book(run: RunDir, missing: Mapping[str, str]) -> Path:
     for name in (chapter.name for chapter in CHAPTERS):
         if name in missing:
             page = (ROOT / "book" / "templates" / "missing.md").read_text()
-            page = render_page(page, {"title": _title(name), "reason": missing[name]})
-            (stage / "notebooks" / f"{name}.md").write_text(page)
+            page = render_page(page, {"title": heading(name)[0], "reason": missing[name]})
+            # A notebook too, so that links to the chapter are the same whether it has results.
+            cells = [nbformat.v4.new_markdown_cell(page)]
+            page = nbformat.v4.new_notebook(cells=cells)
+            nbformat.write(page, stage / "notebooks" / f"{name}.ipynb")
             continue
         executed = run / "notebooks" / f"{name}.ipynb"
         if not executed.is_file():
@@ -98,15 +104,11 @@ def stage_book(run: RunDir, missing: Mapping[str, str]) -> Path:
     return stage
 
 
-def _title(name: str) -> str:
-    import nbformat
-
-    notebook = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4)
-    return notebook.cells[0].source.splitlines()[0].removeprefix("# ")
-
-
 def _stage_notebook(executed: Path, folder: Path) -> None:
-    """Copy an executed notebook; code is folded away, and the injected cell looks like its twin."""
+    """Copy an executed notebook; code is folded away, the injected cell looks like its twin.
+
+    What is shown for a reader in JupyterLab stays there.
+    """
     import nbformat
 
     notebook = nbformat.read(executed, as_version=4)
@@ -114,6 +116,7 @@ def _stage_notebook(executed: Path, folder: Path) -> None:
         if cell.cell_type == "code":
             tags = set(cell.metadata.get("tags", []))
             cell.metadata["tags"] = sorted(tags | {"hide-input"} - {"injected-parameters"})
+            cell.outputs = [o for o in cell.outputs if not o.get("metadata", {}).get(LAB_ONLY)]
     notebook.cells = [c for c in notebook.cells if "parameters" not in c.metadata.get("tags", [])]
     nbformat.write(notebook, folder / executed.name)
 

@@ -87,7 +87,7 @@ PARAMETERS: Mapping[str, Parameter] = {
         "whose scores to learn, where rows hold several; left out: their stamp's",
         choices=("", *_LEARNED),
     ),
-    "run_dir": Parameter("runs/shipped", "where the run keeps its files", instead="use --run-dir"),
+    "run_dir": Parameter("runs/mine", "where the run keeps its files", instead="use --run-dir"),
     "recipe_name": Parameter(DEFAULT_RECIPE, "recipe of the training", choices=tuple(RECIPES)),
     "epochs": Parameter(
         0, "passes over the training rows; left out: the recipe's", span=(1, 10_000), left_out=True

@@ -40,13 +40,13 @@ UNFINISHED = ".inprogress.ipynb"
 
 
 def project_path(path: str | Path) -> Path:
-    """Return `path`, taken from the project's folder when the kernel started in ``notebooks/``.
+    """Return `path`, taken from the project's folder when the kernel started in a folder of it.
 
-    papermill starts kernels where it was called, JupyterLab where the notebook lies; with this a
-    relative path means the same in both.
+    papermill starts kernels where it was called, JupyterLab where the notebook lies: in
+    ``notebooks/``, and its start page in ``runs/``. A relative path means the same in all of them.
     """
     here = Path.cwd()
-    if here.name == "notebooks" and (here.parent / "pyproject.toml").is_file():
+    if here.name in ("notebooks", "runs") and (here.parent / "pyproject.toml").is_file():
         return here.parent / path
     return Path(path)
 
