@@ -30,6 +30,7 @@ from fr_lib.evaluate import (
     failed_clauses,
 )
 from fr_lib.files import ROOT, read_json
+from fr_lib.report.downloads import FILES, put_files
 from fr_lib.report.names import page_code, page_name, page_text
 from fr_lib.report.tables import shipped_first, worst_of_domain
 from fr_lib.runs import CHAPTERS, PAGES, RunDir, find
@@ -216,6 +217,7 @@ def stage_book(run: RunDir, missing: Mapping[str, str]) -> Path:
     shutil.rmtree(stage, ignore_errors=True)
     stage.mkdir(parents=True)
     values = page_values(run)
+    values |= put_files(run, stage / FILES, values, render_page)
     for source in sorted((ROOT / "book").iterdir()):
         if source.suffix == ".md" or source.name == "_toc.yml":
             (stage / source.name).write_text(render_page(source.read_text(), values))
@@ -295,4 +297,6 @@ def build_book(run: RunDir, missing: Mapping[str, str]) -> Path:
                 f"see {log}",
             )
         )
+    # Beside the pages, not among their sources: links to it are plain, whatever serves the book.
+    (stage / FILES).rename(page.parent / FILES)
     return page
