@@ -10,5 +10,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submodules=["another", "plots", "tables"],
     submod_attrs={
         "book": ["build_book"],
+        "compare": ["write_comparison"],
+        "site": ["publish_book"],
     },
 )

@@ -105,6 +105,22 @@ def put_files(
     return {"downloads": downloads, "figure_data": figures, "verdict": verdict_word(values)}
 
 
+def stale_files(run: RunDir, folder: Path) -> list[str]:
+    """Return the names in a folder of downloads that are missing, altered, or not the run's."""
+    listed = [line.split("  ", 1) for line in (folder / SUMS).read_text().splitlines()]
+    sums = {name: digest for digest, name in listed}
+    stale = [
+        name
+        for name, digest in sums.items()
+        if not (folder / name).is_file() or sha256_of(folder / name) != digest
+    ]
+    for source, *_ in _OF_RUN:
+        name = Path(source).name
+        if not (run / source).is_file() or sums.get(name) != sha256_of(run / source):
+            stale.append(name)
+    return sorted({*stale})
+
+
 def _record(folder: Path, name: str, group: str, what: str) -> dict[str, Any]:
     path = folder / name
     return {
