@@ -18,6 +18,7 @@ from chain import (
     NVENC_ONLY,
     REFUSED,
     Done,
+    chromium,
 )
 
 from fr_lib.corpus import load_corpus
@@ -40,7 +41,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:::(nbformat|jupyter_).*")
 
 CARD, AUDIT, LOSO = "index", "notebooks/01_corpus_audit", "notebooks/02_loso"
 GATE = "notebooks/03_gate"
-MORE = [*(f"notebooks/{name}" for name in EVIDENCE), "published", "own_corpus"]
+MORE = [*(f"notebooks/{name}" for name in EVIDENCE), "published", "own_corpus", "downloads"]
 
 
 def closed_up(text: str) -> str:
@@ -197,7 +198,7 @@ def test_figures_of_another_run_are_refused(smoke, nvenc, tmp_path):
 
 def test_every_page_is_there(smoke):
     names = {str(p.relative_to(smoke.page().parent)) for p in pages(smoke)}
-    chapters = {"index", "limits", "published", "own_corpus", "glossary"}
+    chapters = {"index", "limits", "published", "own_corpus", "downloads", "glossary"}
     chapters |= {f"notebooks/{name}" for name in (*STEPS, *EVIDENCE)}
     assert {f"{name}.html" for name in chapters} <= names
 
@@ -386,20 +387,8 @@ KNOWN = {"Identifier 'THEBE_JS_URL' has already been declared"}
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator:
-    from playwright.sync_api import sync_playwright
-
-    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-    found = next(filter(None, map(shutil.which, names)), None)
-    assert found, "the browser tests need Chromium: install the system's package (see .ci/run)"
-    quiet = "background-networking component-update sync extensions default-apps"
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=found,
-            args=["--no-sandbox", "--disable-gpu", "--no-first-run"]
-            + [f"--disable-{name}" for name in quiet.split()],
-        )
+    with chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.mark.parametrize("width", [1400, 400])
