@@ -10,14 +10,11 @@ import numpy as np
 import pytest
 from chain import ROOT, hopeless_table, judged, tiny_table
 
-from fr_lib.corpus import audit_corpus, load_corpus, read_stress, synthetic_table, write_table
 from fr_lib.errors import ArtefactError
-from fr_lib.evaluate import measure, shipped_report
-from fr_lib.evaluate.gate import evaluate_gate, verdict
 from fr_lib.files import read_json, sha256_of
 from fr_lib.release import open_session, ship_model, verify
 from fr_lib.release.ship import provenance
-from fr_lib.runs import RunDir, save_networks
+from fr_lib.runs import RunDir
 from fr_lib.schema import CANONICAL_6, NEWEST_VOCAB
 
 
