@@ -27,12 +27,12 @@ OWN = "a clip of B alone"
 def runs(tmp_path_factory):
     """Two finished runs; the second has other epochs and a clip of another name."""
     folder = tmp_path_factory.mktemp("runs")
-    first = judged(folder / "first", tiny_table(), epochs=1)
+    first = judged(folder / "first", tiny_table(), epochs=60)
     table = tiny_table()
     names = table["src"].unique()
     table["src"] = table["src"].replace(names[0], OWN)
     table.loc[table["src"] == names[1], "vmaf"] = table["vmaf"].clip(upper=90)
-    second = judged(folder / "second", table, epochs=2)
+    second = judged(folder / "second", table, epochs=90)
     for run in (first, second):
         ship_model(run)
     return first, second
@@ -80,7 +80,7 @@ def test_pairs_that_were_judged_on_other_rows_say_so(runs, facts):
 
 def test_what_was_changed_is_listed_and_nothing_else(facts):
     assert [(row["name"], row["a"], row["b"]) for row in facts["parameters"]] == [
-        ("recipe: epochs", 1, 2)
+        ("recipe: epochs", 60, 90)
     ]
     assert {row["name"] for row in facts["data"]} == {"corpus", "sha256"}
     assert facts["software"] == []
@@ -130,7 +130,7 @@ def test_the_command_prints_and_writes_a_page(runs, tmp_path, capsys):
     said = capsys.readouterr().out
     assert said.startswith("A: first (gate ")
     assert f"only B: {OWN}" in said
-    assert "parameters: recipe: epochs 1 -> 2" in said
+    assert "parameters: recipe: epochs 60 -> 90" in said
     assert str(page) in said
     html = page.read_text()
     assert not re.search(r"https?:|<script|<link|<img|\bsrc=", html)

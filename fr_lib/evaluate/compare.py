@@ -130,7 +130,7 @@ def _fingerprints(oof: pd.DataFrame) -> dict[str, int]:
 
 def _pairs(a: Mapping[str, Any], b: Mapping[str, Any]) -> pd.DataFrame:
     """Return a row per source that both runs held out, what gained most in RMSE first."""
-    both = a["folds"].join(b["folds"], how="inner", lsuffix="_a", rsuffix="_b")
+    both = a["folds"].merge(b["folds"], left_index=True, right_index=True, suffixes=("_a", "_b"))
     columns = ["n_val", *(name for name, *_ in METRICS)]
     pairs = both[[f"{name}_{side}" for name in columns for side in "ab"]].copy()
     for name, *_ in METRICS:
