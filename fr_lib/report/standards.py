@@ -218,6 +218,12 @@ def _data_type(kind: Any) -> str:
     return "sc:Float" if types.is_floating(kind) else "sc:Text"
 
 
+def _described(column: str) -> str:
+    """Return what a column holds; scores of further teachers stand in columns of their names."""
+    score = "score of this model of libvmaf" if column.startswith("vmaf_") else "as in the file"
+    return _COLUMNS.get(column, score)
+
+
 def _record_set(table: Table) -> dict[str, Any]:
     """Return the columns of a file as Croissant's fields."""
     import pyarrow.parquet as parquet
@@ -233,7 +239,7 @@ def _record_set(table: Table) -> dict[str, Any]:
                 "@type": "cr:Field",
                 "@id": f"{name}/{column.name}",
                 "name": f"{name}/{column.name}",
-                "description": _COLUMNS.get(column.name, f"score of {column.name}"),
+                "description": _described(column.name),
                 "dataType": _data_type(column.type),
                 "source": {
                     "fileObject": {"@id": table.path.name},
