@@ -11,6 +11,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "book": ["build_book"],
         "compare": ["write_comparison"],
-        "site": ["publish_book"],
+        "hosted": ["publish_book"],
     },
 )
