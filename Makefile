@@ -14,7 +14,7 @@ export JUPYTER_PREFER_ENV_PATH := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help book smoke test reliability browser corpus stress release verify bench lab lint clean
+.PHONY: help book smoke test reliability browser corpus stress release publish verify bench lab lint clean
 
 help: ## this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -81,6 +81,9 @@ stress: $(READY) ## distort and score the clips of a folder into data/stress.par
 
 release: $(READY) ## put the model of a run into model/tiny [RUN=name]
 	@$(PY) -m fr_lib release --run-dir "runs/$(RUN)"
+
+publish: $(READY) ## a run's book and files for a static host, in runs/RUN-public [RUN=name]
+	@$(PY) -m fr_lib publish --run-dir "runs/$(RUN)" --out "runs/$(RUN)-public"
 
 verify: $(READY) ## check model/tiny: schema, hashes, sidecars, operators
 	@$(PY) -m fr_lib verify

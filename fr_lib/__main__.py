@@ -233,6 +233,22 @@ def _predict(args: argparse.Namespace) -> int:
     return 0
 
 
+def _compare(args: argparse.Namespace) -> int:
+    from fr_lib.report import write_comparison
+
+    for line in write_comparison(args.first, args.second, args.out):
+        _tell(line)
+    return 0
+
+
+def _publish(args: argparse.Namespace) -> int:
+    from fr_lib.report import publish_book
+
+    for line in publish_book(args.run_dir, args.out):
+        _tell(line)
+    return 0
+
+
 def _settings_help() -> str:
     from fr_lib.runs import PARAMETERS
 
@@ -393,6 +409,17 @@ def _parser() -> argparse.ArgumentParser:
         help="of libvmaf (JSON, XML or CSV) or ffmpeg-quality-metrics (JSON or CSV), plain or gzip",
     )
     predict.set_defaults(do=_predict)
+
+    compare = commands.add_parser("compare", help="two finished runs, source by source")
+    compare.add_argument("first", metavar="RUN_A", help="a run directory")
+    compare.add_argument("second", metavar="RUN_B", help="another; differences are B minus A")
+    compare.add_argument("--out", help="default: compare-A-B.html beside the second run")
+    compare.set_defaults(do=_compare)
+
+    publish = commands.add_parser("publish", help="a run's book and files for a static host")
+    publish.add_argument("--run-dir", required=True)
+    publish.add_argument("--out", required=True, help="new, empty, or published before")
+    publish.set_defaults(do=_publish)
     return parser
 
 

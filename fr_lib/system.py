@@ -68,6 +68,26 @@ def write_together(folder: Path, files: Mapping[str, bytes]) -> None:
                     renames.enter_context(atomic_path(folder / name)).write_bytes(data)
 
 
+def replace_folder(fresh: Path, folder: Path) -> None:
+    """Let a folder take the place of another, in one step where the system can.
+
+    Elsewhere (see :func:`write_together`) an interruption between two renames leaves no folder.
+
+    Parameters
+    ----------
+    fresh : Path
+        On the same file system, in a folder of the caller's, where the old one ends up.
+    folder : Path
+        With its own folder there; it may be absent or empty.
+    """
+    if not folder.exists():
+        fresh.rename(folder)
+    elif not _exchange(fresh, folder):
+        old = fresh.with_name(f"{fresh.name}.old")
+        folder.rename(old)
+        fresh.rename(folder)
+
+
 def _link(source: str, copy: str) -> None:
     try:
         os.link(source, copy, follow_symlinks=False)

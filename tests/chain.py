@@ -8,7 +8,8 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +20,12 @@ import numpy as np
 import pandas as pd
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
-from fr_lib.corpus import synthetic_table, write_table
+from fr_lib.corpus import audit_corpus, load_corpus, read_stress, synthetic_table, write_table
+from fr_lib.evaluate import measure, shipped_report
+from fr_lib.evaluate.gate import evaluate_gate, verdict
 from fr_lib.files import ROOT
 from fr_lib.report import build_book
-from fr_lib.runs import CHAPTERS, STEPS, RunDir
+from fr_lib.runs import CHAPTERS, STEPS, RunDir, save_networks
 from fr_lib.schema import CANONICAL_6
 
 EVIDENCE = {chapter.name: chapter.evidence for chapter in CHAPTERS if chapter.evidence}
@@ -169,6 +172,51 @@ def run_nvenc(folder: Path) -> list[Done]:
         )
     build_book(RunDir(folder), dict.fromkeys(EVIDENCE, "it was not asked for"))
     return steps
+
+
+def judged(folder: Path, table: pd.DataFrame, *, epochs: int, seed: int = 0) -> RunDir:
+    """Return a run after 03_gate, made without notebooks."""
+    file = folder.with_suffix(".jsonl")
+    write_table(table, file)
+    corpus, run = load_corpus(file), RunDir(folder)
+    run.begin(corpus)
+    facts = run.write("audit.json", audit_corpus(corpus))
+    result, evidence = measure(corpus, facts, "adr0319", epochs, [seed], device="cpu")
+    run.write_table("folds.parquet", result.folds)
+    run.write_table("oof.parquet", result.oof)
+    run.write("loso.json", evidence | {"networks_sha256": save_networks(run, result.final)})
+    run.write("outside.json", shipped_report(result.final, corpus, read_stress()))
+    run.write("gate.json", verdict(evaluate_gate(result.folds, facts["trained_slots"]), []))
+    return run
+
+
+def tiny_table() -> pd.DataFrame:
+    encoders = ["libx264", "libx265", "libsvtav1"]
+    return synthetic_table(encoders, [20, 45], sources=3, frames=4, seed=0)
+
+
+def linked(folder: Path, copy: Path) -> Path:
+    """Copy a finished run without its bytes; who changes a file puts another in its place."""
+    return shutil.copytree(folder, copy / folder.name, copy_function=os.link)
+
+
+@contextmanager
+def chromium() -> Iterator[Any]:
+    """Yield the distribution's browser, asking nothing of any network."""
+    from playwright.sync_api import sync_playwright
+
+    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+    found = next(filter(None, map(shutil.which, names)), None)
+    assert found, "the browser tests need Chromium: install the system's package (see .ci/run)"
+    quiet = "background-networking component-update sync extensions default-apps"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=found,
+            args=["--no-sandbox", "--disable-gpu", "--no-first-run"]
+            + [f"--disable-{name}" for name in quiet.split()],
+        )
+        yield browser
+        browser.close()
 
 
 def made_up_notebook() -> nbformat.NotebookNode:

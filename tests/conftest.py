@@ -15,13 +15,12 @@ import os
 os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 import pickle
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from chain import ROOT, Done, run_hopeless, run_nbval, run_nvenc, run_smoke, tree
+from chain import ROOT, Done, chromium, run_hopeless, run_nbval, run_nvenc, run_smoke, tree
 from filelock import FileLock
 from hypothesis import HealthCheck, settings
 
@@ -100,20 +99,8 @@ def shipped_before() -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator:
-    from playwright.sync_api import sync_playwright
-
-    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-    found = next(filter(None, map(shutil.which, names)), None)
-    assert found, "the browser tests need Chromium: install the system's package (see .ci/run)"
-    quiet = "background-networking component-update sync extensions default-apps"
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=found,
-            args=["--no-sandbox", "--disable-gpu", "--no-first-run"]
-            + [f"--disable-{name}" for name in quiet.split()],
-        )
+    with chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="session")

@@ -188,7 +188,7 @@ def test_figures_of_another_run_are_refused(smoke, nvenc, tmp_path):
 
 def test_every_page_is_there(smoke):
     names = {str(p.relative_to(smoke.page().parent)) for p in pages(smoke)}
-    chapters = {"index", "limits", "published", "own_corpus", "glossary"}
+    chapters = {"index", "limits", "published", "own_corpus", "downloads", "glossary"}
     chapters |= {f"notebooks/{name}" for name in (*STEPS, *EVIDENCE)}
     assert {f"{name}.html" for name in chapters} <= names
 

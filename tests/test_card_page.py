@@ -363,7 +363,7 @@ def test_every_link_of_the_first_screen_leads_somewhere(smoke):
 
 
 def test_what_is_offered_for_download_is_the_run_s_own(smoke):
-    folder = smoke.page().parent / "_static" / "model"
+    folder = smoke.page().parent / "files"
     for name in ("fr_regressor_v3.onnx", "fr_regressor_v3.json", "registry.json"):
         assert (folder / name).read_bytes() == (smoke.path / "model" / name).read_bytes()
     assert (folder / FORMULA.name).read_bytes() == FORMULA.read_bytes()

@@ -17,7 +17,7 @@ from fr_lib.corpus import load_corpus
 from fr_lib.encode import default_ffmpeg
 from fr_lib.schema import CANONICAL_6
 
-COMMANDS = ("run", "corpus", "release", "verify", "predict")
+COMMANDS = ("run", "corpus", "release", "verify", "predict", "compare", "publish")
 
 
 def called(*arguments: str) -> Done:
@@ -51,6 +51,8 @@ def test_help_of_a_command(command, capsys):
         ["train"],
         ["run", "--corpsu", "x"],
         ["release"],
+        ["compare", "runs/one"],
+        ["publish", "--run-dir", "runs/one"],
         ["predict", "log.json"],
         ["predict", "--encoder", "libx264", "--quality", "high", "log.json"],
         ["corpus", "--source", "clip.mkv"],

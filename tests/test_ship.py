@@ -8,37 +8,14 @@ from importlib.metadata import version
 
 import numpy as np
 import pytest
-from chain import ROOT, hopeless_table
+from chain import ROOT, hopeless_table, judged, tiny_table
 
-from fr_lib.corpus import audit_corpus, load_corpus, read_stress, synthetic_table, write_table
 from fr_lib.errors import ArtefactError
-from fr_lib.evaluate import measure, shipped_report
-from fr_lib.evaluate.gate import evaluate_gate, verdict
 from fr_lib.files import read_json, sha256_of
 from fr_lib.release import open_session, ship_model, verify
 from fr_lib.release.ship import provenance
-from fr_lib.runs import RunDir, save_networks
+from fr_lib.runs import RunDir
 from fr_lib.schema import CANONICAL_6, NEWEST_VOCAB
-
-
-def judged(folder, table, *, epochs: int, seed: int = 0) -> RunDir:
-    """Return a run after 03_gate, made without notebooks."""
-    file = folder.with_suffix(".jsonl")
-    write_table(table, file)
-    corpus, run = load_corpus(file), RunDir(folder)
-    run.begin(corpus)
-    facts = run.write("audit.json", audit_corpus(corpus))
-    result, evidence = measure(corpus, facts, "adr0319", epochs, [seed], device="cpu")
-    run.write_table("folds.parquet", result.folds)
-    run.write("loso.json", evidence | {"networks_sha256": save_networks(run, result.final)})
-    run.write("outside.json", shipped_report(result.final, corpus, read_stress()))
-    run.write("gate.json", verdict(evaluate_gate(result.folds, facts["trained_slots"]), []))
-    return run
-
-
-def tiny_table():
-    encoders = ["libx264", "libx265", "libsvtav1"]
-    return synthetic_table(encoders, [20, 45], sources=3, frames=4, seed=0)
 
 
 @pytest.fixture(scope="module")

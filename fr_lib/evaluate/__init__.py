@@ -11,6 +11,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "ablation": ["run_ablation"],
         "another": ["run_another"],
+        "compare": ["compare_runs"],
         "gate": [
             "LIFT_CLAUSE",
             "LIFT_FLOOR",
@@ -27,6 +28,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "own": ["MIN_ROWS", "own_clauses"],
         "clauses": ["MEAN_PLCC", "MIN_SOURCES", "RETRAIN_PENDING", "WORST_PLCC"],
         "loso": [
+            "BOOTSTRAP_DRAWS",
             "input_table",
             "joined",
             "measure",

@@ -10,6 +10,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submodules=["another", "plots", "tables", "transfer"],
     submod_attrs={
         "book": ["build_book"],
+        "compare": ["write_comparison"],
+        "hosted": ["publish_book"],
         "start": ["chapters_list"],
     },
 )

@@ -18,11 +18,12 @@ from markupsafe import Markup
 
 from fr_lib.errors import ArtefactError, say, text
 from fr_lib.files import ROOT
+from fr_lib.report.downloads import FILES, put_files
 from fr_lib.report.explorer import explorer_data, write_explorer
 from fr_lib.report.names import page_code, page_name, page_text
 from fr_lib.report.start import heading
 from fr_lib.report.tables import short_of_one
-from fr_lib.report.values import FORMULA, number, page_values, thousands
+from fr_lib.report.values import number, page_values, thousands
 from fr_lib.runs import CHAPTERS, LAB_ONLY, RunDir
 
 
@@ -73,6 +74,7 @@ def stage_book(run: RunDir, missing: Mapping[str, str]) -> Path:
     stage.mkdir(parents=True)
     explorer = explorer_data(run)
     values = page_values(run) | {"explorer": explorer}
+    values |= put_files(run, stage / FILES, values, render_page)
     for source in sorted((ROOT / "book").iterdir()):
         if source.suffix == ".md" or source.name == "_toc.yml":
             (stage / source.name).write_text(render_page(source.read_text(), values))
@@ -82,9 +84,6 @@ def stage_book(run: RunDir, missing: Mapping[str, str]) -> Path:
             shutil.copy(source, stage)
     write_explorer(explorer, stage / "extra" / "explorer")
     shutil.copytree(run / "figures", stage / "figures")
-    # What the card offers for download lies in the book, so that a copy of it is whole.
-    shutil.copytree(run / "model", stage / "_static" / "model")
-    shutil.copy(FORMULA, stage / "_static" / "model")
     (stage / "notebooks").mkdir()
     for name in (chapter.name for chapter in CHAPTERS):
         if name in missing:
@@ -156,4 +155,6 @@ def build_book(run: RunDir, missing: Mapping[str, str]) -> Path:
                 f"see {log}",
             )
         )
+    # Beside the pages, not among their sources: links to it are plain, whatever serves the book.
+    (stage / FILES).rename(page.parent / FILES)
     return page

@@ -99,4 +99,4 @@ STEPS = tuple(chapter.name for chapter in CHAPTERS if not chapter.evidence)
 # File of the run directory, and the notebook that writes it.
 ARTEFACTS = {file: chapter.name for chapter in CHAPTERS for file in chapter.writes}
 # Pages of the book that stand beside the run, in their order.
-PAGES = ("explorer", "limits", "published", "own_corpus", "glossary")
+PAGES = ("explorer", "limits", "published", "own_corpus", "downloads", "glossary")
