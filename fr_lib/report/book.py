@@ -6,6 +6,7 @@ JSON files and nothing else, so no number in them is typed; a name that no file 
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -30,6 +31,7 @@ from fr_lib.evaluate import (
     failed_clauses,
 )
 from fr_lib.files import ROOT, read_json
+from fr_lib.report.drawings import drawing
 from fr_lib.report.names import page_code, page_name, page_text
 from fr_lib.report.tables import shipped_first, worst_of_domain
 from fr_lib.runs import CHAPTERS, PAGES, RunDir, find
@@ -236,7 +238,7 @@ def stage_book(run: RunDir, missing: Mapping[str, str]) -> Path:
             raise ArtefactError(
                 say(str(executed), "missing", "an executed notebook", f"run {name} first")
             )
-        _stage_notebook(executed, stage / "notebooks")
+        _stage_notebook(executed, stage)
     return stage
 
 
@@ -247,8 +249,15 @@ def _title(name: str) -> str:
     return notebook.cells[0].source.splitlines()[0].removeprefix("# ")
 
 
-def _stage_notebook(executed: Path, folder: Path) -> None:
-    """Copy an executed notebook; code is folded away, and the injected cell looks like its twin."""
+_SAVED = re.compile(r'\bsave_figure\(\w+, "(\w+)"\)')
+
+
+def _stage_notebook(executed: Path, stage: Path) -> None:
+    """Copy an executed notebook as the book has it.
+
+    Code is folded away, the injected cell looks like its twin, and a figure that the cell saved is
+    the drawing instead of the pixels.
+    """
     import nbformat
 
     notebook = nbformat.read(executed, as_version=4)
@@ -256,8 +265,12 @@ def _stage_notebook(executed: Path, folder: Path) -> None:
         if cell.cell_type == "code":
             tags = set(cell.metadata.get("tags", []))
             cell.metadata["tags"] = sorted(tags | {"hide-input"} - {"injected-parameters"})
+            images = [o for o in cell.outputs if "image/png" in o.get("data", {})]
+            for output, name in zip(images, _SAVED.findall(cell.source), strict=False):
+                figure = drawing(stage / "figures" / f"{name}.svg")
+                output.data = nbformat.from_dict({"text/html": figure})
     notebook.cells = [c for c in notebook.cells if "parameters" not in c.metadata.get("tags", [])]
-    nbformat.write(notebook, folder / executed.name)
+    nbformat.write(notebook, stage / "notebooks" / executed.name)
 
 
 def build_book(run: RunDir, missing: Mapping[str, str]) -> Path:
