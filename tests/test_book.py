@@ -49,7 +49,7 @@ def closed_up(text: str) -> str:
 
 
 class Page(HTMLParser):
-    """Text of the article without the notebooks' code, and what the page makes a browser fetch."""
+    """Text of the article without code and drawings, and what the page makes a browser fetch."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -64,7 +64,7 @@ class Page(HTMLParser):
         fetch = {"script": "src", "img": "src", "iframe": "src", "source": "src", "link": "href"}
         if tag in fetch and given.get(fetch[tag]):
             self.fetched.append(given[fetch[tag]])
-        if tag in ("article", "script", "style"):
+        if tag in ("article", "script", "style", "svg"):
             self.open.append(tag)
         elif tag == "div":
             self.divs.append("cell_input" in (given.get("class") or "").split())
@@ -402,6 +402,15 @@ def browser() -> Iterator:
         browser.close()
 
 
+DRAWN = """[...document.querySelectorAll('article .drawn svg')].map(
+    s => [s.getAttribute('aria-label'), s.getBoundingClientRect().width])"""
+# What reaches beyond its box, and neither scrolls by keyboard nor says so.
+LOST = """[...document.querySelectorAll('article :is(.drawn, .table-box)')].filter(
+    box => box.scrollWidth > box.clientWidth + 1
+        && !(box.tabIndex === 0 && box.previousElementSibling.className === 'scroll-hint'
+             && getComputedStyle(box).overflowX === 'auto')).map(box => box.textContent)"""
+
+
 @pytest.mark.parametrize("width", [1400, 400])
 @pytest.mark.parametrize("name", [CARD, AUDIT, LOSO, GATE, *MORE])
 def test_a_page_opens_from_disk_whole_and_fits_its_window(browser, hopeless, name, width):
@@ -414,13 +423,74 @@ def test_a_page_opens_from_disk_whole_and_fits_its_window(browser, hopeless, nam
     page.wait_for_timeout(100)
     shape = page.evaluate("[document.documentElement.scrollWidth, window.innerWidth]")
     images = page.evaluate("[...document.querySelectorAll('article img')].map(i => i.naturalWidth)")
+    drawn = page.evaluate(DRAWN)
+    lost = page.evaluate(LOST)
     page.close()
     assert set(said) <= KNOWN
     assert not [url for url in asked if not url.startswith(("file:", "data:"))]
     assert shape[0] <= shape[1] + 1
     assert all(images)
+    # A figure says what is seen, is as wide as its box and legible on a phone.
+    assert all(len(said) > 40 and wide >= min(width - 60, 500) for said, wide in drawn)
+    assert lost == []
     if name in (CARD, AUDIT, LOSO):
-        assert images
+        assert drawn
+
+
+def column(table, name):
+    headers = [text.strip() for text in table.locator("th").all_inner_texts()]
+    return table.locator(f"tbody td:nth-child({headers.index(name) + 1})").all_inner_texts()
+
+
+def test_a_table_is_sorted_from_the_keyboard_and_says_how(browser, smoke):
+    page = browser.new_page()
+    page.goto(smoke.page(LOSO).as_uri(), wait_until="load")
+    table = page.locator("article table", has_text="training rows")
+    before = column(table, "RMSE")
+    assert len(before) == 4
+    header = table.locator("th", has_text="RMSE")
+    header.get_by_role("button").focus()
+    for direction, key in (("ascending", "Enter"), ("descending", "Space")):
+        page.keyboard.press(key)
+        assert header.get_attribute("aria-sort") == direction
+        ordered = sorted(before, key=float, reverse=direction == "descending")
+        assert column(table, "RMSE") == ordered
+    assert table.locator("[aria-sort]").count() == 1
+    page.keyboard.press("Enter")
+    assert header.get_attribute("aria-sort") is None
+    assert column(table, "RMSE") == before
+    page.close()
+
+
+def test_the_head_of_a_table_stays_while_its_rows_pass(browser, smoke):
+    page = browser.new_page(viewport={"width": 1400, "height": 260})
+    page.goto(smoke.page("notebooks/04_export").as_uri(), wait_until="load")
+    table = page.locator("article table", has_text="answered by")
+    table.locator("tbody tr").last.scroll_into_view_if_needed()
+    first, head = (table.locator(x).first.bounding_box() for x in ("tbody tr", "th"))
+    page.close()
+    assert first["y"] < 0
+    assert 0 <= head["y"] < 80
+
+
+def test_a_figure_is_drawn_for_the_theme_and_not_filtered(browser, smoke):
+    inks = {}
+    for theme in ("light", "dark"):
+        page = browser.new_page(color_scheme=theme)
+        page.goto(smoke.page(LOSO).as_uri(), wait_until="load")
+        inks[theme] = page.evaluate(
+            """[...document.querySelectorAll('#drawn-lift text')].map(
+                t => getComputedStyle(t).fill)[0]"""
+        )
+        shown = page.evaluate(
+            """(e => { const all = []; for (; e.tagName !== 'ARTICLE'; e = e.parentElement)
+                all.push(getComputedStyle(e).filter + getComputedStyle(e).backgroundColor);
+                return [...new Set(all)] })(document.querySelector('#drawn-lift'))"""
+        )
+        assert shown == ["nonergba(0, 0, 0, 0)"]
+        page.close()
+    light, dark = (sum(map(int, re.findall(r"\d+", inks[t])[:3])) for t in ("light", "dark"))
+    assert light < 200 < 500 < dark
 
 
 NAMED = {CARD, AUDIT, LOSO}  # their tables list every source

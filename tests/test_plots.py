@@ -590,6 +590,11 @@ def test_transfer_of_a_bias_parts_at_its_centre(ax):
     assert ax.collections[0].norm(0.0) == 0.5
 
 
+def test_transfer_of_small_figures_keeps_two_digits(ax):
+    plots.plot_transfer(pd.DataFrame([[0.0613, -0.0047]], ["libx264"], TWO), ax=ax, unit="u")
+    assert texts(ax) == ["0.061", "-0.0047"]
+
+
 @pytest.mark.parametrize(("codecs", "beside"), [(2, True), (16, False)])
 def test_answers_stand_on_one_scale(codecs, beside):
     names = list(NEWEST_VOCAB[:codecs])
@@ -693,6 +698,7 @@ def test_ladder_grid_draws_the_error_of_three_answers_as_means_over_sources():
     styles = {(line.get_linestyle(), line.get_marker()) for line in drawn.values()}
     assert len(styles) == 3
     assert panel.get_ylim() == (-26, 26) == fig.axes[1].get_ylim()
+    assert panel.get_yticks().tolist() == [-10, -1, 0, 1, 10]
     assert fig.get_supxlabel().startswith("quality value")
     assert fig.get_supylabel() == "mean of predicted - VMAF (points)"
     assert "ours, codec unseen 2.00" in fig.get_label()

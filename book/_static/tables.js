@@ -30,11 +30,21 @@
     body.append(...rows.map(({ row }) => row));
   }
 
+  // The long names of features may break where they have a stroke.
+  function letBreak(header) {
+    header.childNodes.forEach((node) => {
+      if (node.nodeType !== Node.TEXT_NODE || !node.data.includes("_")) return;
+      const parts = node.data.split(/(?<=_)/).flatMap((part) => [document.createElement("wbr"), part]);
+      node.replaceWith(...parts.slice(1));
+    });
+  }
+
   function makeSortable(table, headers, original) {
     const body = table.tBodies[0];
     headers.forEach((header, column) => {
       const numeric = isNumeric(original.map((row) => read(row.cells[column])));
       if (numeric) [header, ...original.map((row) => row.cells[column])].forEach((cell) => cell.classList.add("number"));
+      letBreak(header);
       if (original.length < FEW || !header.textContent.trim()) return;
       const button = document.createElement("button");
       button.type = "button";

@@ -66,9 +66,11 @@ def dark_colour(colour: str, turned: bool = False) -> str:
     ('#e4e4e4', '#181818')
     """
     light, a, b = _oklab(colour)
-    grey = np.hypot(a, b) < 0.02
-    round_ = grey or turned
-    light = _LIGHTEST - (_LIGHTEST - _DARKEST) * light if round_ else 0.55 + 0.4 * light
+    if turned or np.hypot(a, b) < 0.02:
+        # Squared, a grey that is drawn on a page stands out from either.
+        light = _LIGHTEST - (_LIGHTEST - _DARKEST) * light ** (1 if turned else 2)
+    else:
+        light = 0.55 + 0.4 * light
     # Of the chroma as much as a screen can show.
     for share in np.linspace(1, 0, 21):
         rgb = _linear_rgb(light, share * a, share * b)
@@ -116,8 +118,9 @@ def drawing(path: Path) -> str:
     words, name = description(path), f"drawn-{path.stem}"
     for metadata in root.findall(f"{_SVG}metadata"):
         root.remove(metadata)
-    for defs in root.findall(f"{_SVG}defs"):  # one rule for all elements, those of the page too
-        root.remove(defs)
+    for defs in root.findall(f"{_SVG}defs"):
+        for rule in defs.findall(f"{_SVG}style"):  # for all elements, those of the page too
+            defs.remove(rule)
     symbols = {e.get("id"): e for e in root.iterfind(f".//{_SVG}defs/{_SVG}path")}
     for parent in list(root.iter()):
         _gather(parent, symbols, name)
@@ -125,7 +128,7 @@ def drawing(path: Path) -> str:
     _vary(root, colours, turned=False)
     _own_ids(root, name)
     _unwrap(root)
-    rules = "".join(f"{name}:{dark_colour(*key)};" for key, name in colours.items())
+    rules = "".join(f"{variable}:{dark_colour(*key)};" for key, variable in colours.items())
     style = ET.Element(f"{_SVG}style")
     style.text = f'@media screen{{html[data-theme="dark"] #{name}{{{rules}}}}}'
     root.insert(0, style)
@@ -133,7 +136,7 @@ def drawing(path: Path) -> str:
     root.attrib |= {"aria-label": words, "stroke-linejoin": "round"}
     for element in root.iter():
         element.tag = element.tag.removeprefix(_SVG)  # HTML knows what an svg holds
-        element.tail = None
+        element.text, element.tail = (element.text or "").strip() or None, None
     html = ET.tostring(root, encoding="unicode", short_empty_elements=True)
     return f'<div class="drawn">{html}</div>'
 
@@ -171,8 +174,7 @@ def _vary(element: ET.Element, colours: dict[tuple[str, bool], str], turned: boo
     turned = turned or element.get("id") == HEAT
 
     def variable(found: re.Match[str]) -> str:
-        name = colours.setdefault((found[0], turned), f"--d{len(colours)}")
-        return f"var({name},{found[0]})"
+        return f"var({colours.setdefault((found[0], turned), f'--d{len(colours)}')},{found[0]})"
 
     style = _FONT.sub("", element.get("style", ""))
     if style:

@@ -194,11 +194,11 @@ def errors_table(rows: pd.DataFrame, oof: pd.DataFrame, arm: str) -> pd.DataFram
 
 
 def _sizes(rows: pd.DataFrame) -> pd.Series:
-    return rows["width"].astype(str) + " x " + rows["height"].astype(str)
+    return rows["width"].astype(str) + "x" + rows["height"].astype(str)
 
 
 def _pixels(size: str) -> int:
-    width, height = size.split(" x ")
+    width, height = size.split("x")
     return int(width) * int(height)
 
 
@@ -216,17 +216,14 @@ def frames_table(frames: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
     rows : DataFrame
         The corpus, for the size of the picture: one source may have several.
     """
-    forms = {"quality": "g", "frame_index": ".0f", "vmaf": ".2f"} | dict.fromkeys(
-        CANONICAL_6, ".3f"
-    )
-    shown = frames[["src"]].copy()
+    shown = pd.DataFrame({"source": frames["src"]})
     if "width" in rows:
         shown["size"] = _sizes(rows.loc[frames.index])
-    for column in ("encoder", "preset", *forms):
-        form = forms.get(column)
-        shown[column] = [text(value, form) if form else value for value in frames[column]]
-        if column == "vmaf":
-            shown["residual"] = [text(value, "+.2f") for value in frames["residual"]]
+    quality = [f"{value:g}" for value in frames["quality"]]
+    shown["encode"] = frames["encoder"] + " " + frames["preset"].astype(str) + ", " + quality
+    forms = {"frame_index": ".0f", "vmaf": ".2f", "residual": "+.2f"}
+    for column, form in (forms | dict.fromkeys(CANONICAL_6, ".3f")).items():
+        shown[column] = [text(value, form) for value in frames[column]]
     return shown.rename(columns={"frame_index": "frame", "vmaf": "VMAF"})
 
 

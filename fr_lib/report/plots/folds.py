@@ -160,7 +160,7 @@ def _held_out(oof: pd.DataFrame, name: str) -> pd.DataFrame:
 
 def _fold_note(fold: Any) -> str:
     # Many sources agree in more digits than a panel has room for: what is missing to 1 does not.
-    missing, rmse = text(1 - fold.plcc, ".1e", NOT_FINITE), text(fold.rmse, ".3f", NOT_FINITE)
+    missing, rmse = text(1 - fold.plcc, ".0e", NOT_FINITE), text(fold.rmse, ".3f", NOT_FINITE)
     return f"1-PLCC {missing}\nRMSE {rmse}"
 
 

@@ -164,11 +164,13 @@ def _colours(values: np.ma.MaskedArray, centre: float | None) -> tuple[Colormap,
 
 def _two_digits(value: float, narrow: bool, signed: bool) -> str:
     """Write about two significant digits; in narrow cells without sign or zero in front."""
-    digits = 0 if abs(value) >= 9.95 else 1 if abs(value) >= 0.995 else 2
+    size = abs(value)
+    digits = sum(size < limit for limit in (9.95, 0.995))
     if not narrow:
+        digits += sum(0 < size < limit for limit in (0.0995, 0.00995))
         return f"{value:{'+' if signed else ''}.{digits}f}"
     short = f"{value:.{digits}f}"
-    return short.replace("0.", ".", 1) if abs(value) < 0.995 else short
+    return short.replace("0.", ".", 1) if size < 0.995 else short
 
 
 def plot_ablation(table: pd.DataFrame, *, ax: Axes) -> Axes:
@@ -336,7 +338,7 @@ def ladder_grid(ladders: Sequence[Mapping[str, Any]]) -> Figure:
     Figure
         Blue: ours, solid where the codec was in training, dashed where it was not. Orange: the
         reference recipe for an unseen codec. All panels share one axis of differences, which is
-        linear within one VMAF point and logarithmic beyond: errors of either kind show.
+        linear as far as ours go and logarithmic beyond: errors of either kind show.
     """
     table = pd.DataFrame(ladders)
     table["error"] = table["predicted"] - table["vmaf"]
@@ -352,7 +354,8 @@ def ladder_grid(ladders: Sequence[Mapping[str, Any]]) -> Figure:
     )
     keys = ["answer", "seen", "encoder", "quality"]
     means = table.groupby(keys)["error"].mean().reset_index()
-    reach = 1.3 * max(1.0, means["error"].abs().max())
+    sizes = means["error"].abs()
+    step, reach = _linear_part(sizes[means["answer"] == "ours"].max()), 1.3 * max(1.0, sizes.max())
     for ax, encoder in zip(panels, encoders, strict=False):
         ax.axhline(0, color=_INK, linewidth=0.8)
         for answer, seen, colour, style, name in lines:
@@ -362,10 +365,10 @@ def ladder_grid(ladders: Sequence[Mapping[str, Any]]) -> Figure:
             ax.plot(own["quality"], own["error"], style, **drawn)
         ax.set_title(encoder, fontsize=SMALL)
         _frame(ax, "", "")
-        ax.set_yscale("symlog", linthresh=1.0, linscale=1.0)
+        ax.set_yscale("symlog", linthresh=step, linscale=1.0)
         ax.set_ylim(-reach, reach)
-        steps = [step for step in (1, 3, 10, 30) if step < reach]
-        ax.set_yticks([*(-step for step in reversed(steps)), -0.5, 0, 0.5, *steps])
+        steps = [tick for tick in (step, 10 * step, 100 * step, 1000 * step) if tick < reach]
+        ax.set_yticks([*(-tick for tick in reversed(steps)), 0, *steps])
         ax.yaxis.set_major_formatter("{x:+g}")
         ax.yaxis.set_minor_locator(NullLocator())
     for ax in panels[len(encoders) :]:
@@ -386,3 +389,8 @@ def ladder_grid(ladders: Sequence[Mapping[str, Any]]) -> Figure:
         f"{len(encoders)} encoders. Farthest from zero: {said} points.",
     )
     return fig
+
+
+def _linear_part(largest: float) -> float:
+    """Return the power of ten, 0.01 to 1 VMAF points, that holds an error."""
+    return 10.0 ** math.ceil(math.log10(min(max(largest, 0.01), 1.0)))
