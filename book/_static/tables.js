@@ -43,7 +43,10 @@
     const body = table.tBodies[0];
     headers.forEach((header, column) => {
       const numeric = isNumeric(original.map((row) => read(row.cells[column])));
-      if (numeric) [header, ...original.map((row) => row.cells[column])].forEach((cell) => cell.classList.add("number"));
+      const cells = original.map((row) => row.cells[column]);
+      const narrow = cells.every((cell) => cell.textContent.trim().length < 28);
+      if (numeric && narrow) [header, ...cells].forEach((cell) => cell.classList.add("number"));
+      cells.forEach((cell) => cell.classList.toggle("short", numeric && cell.textContent.length < 14));
       letBreak(header);
       if (original.length < FEW || !header.textContent.trim()) return;
       const button = document.createElement("button");

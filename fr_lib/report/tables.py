@@ -216,11 +216,11 @@ def frames_table(frames: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
     rows : DataFrame
         The corpus, for the size of the picture: one source may have several.
     """
-    shown = pd.DataFrame({"source": frames["src"]})
-    if "width" in rows:
-        shown["size"] = _sizes(rows.loc[frames.index])
-    quality = [f"{value:g}" for value in frames["quality"]]
-    shown["encode"] = frames["encoder"] + " " + frames["preset"].astype(str) + ", " + quality
+    # Two lines in a cell, so that all columns stay on the page.
+    sizes = "\n" + _sizes(rows.loc[frames.index]) if "width" in rows else ""
+    quality = [f", {value:g}" for value in frames["quality"]]
+    encode = frames["encoder"] + "\n" + frames["preset"].astype(str) + quality
+    shown = pd.DataFrame({"source": frames["src"] + sizes, "encode": encode})
     forms = {"frame_index": ".0f", "vmaf": ".2f", "residual": "+.2f"}
     for column, form in (forms | dict.fromkeys(CANONICAL_6, ".3f")).items():
         shown[column] = [text(value, form) for value in frames[column]]

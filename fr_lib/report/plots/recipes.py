@@ -369,7 +369,7 @@ def ladder_grid(ladders: Sequence[Mapping[str, Any]]) -> Figure:
         ax.set_ylim(-reach, reach)
         steps = [tick for tick in (step, 10 * step, 100 * step, 1000 * step) if tick < reach]
         ax.set_yticks([*(-tick for tick in reversed(steps)), 0, *steps])
-        ax.yaxis.set_major_formatter("{x:+g}")
+        ax.yaxis.set_major_formatter(FuncFormatter(_signed))
         ax.yaxis.set_minor_locator(NullLocator())
     for ax in panels[len(encoders) :]:
         ax.set_axis_off()
@@ -394,3 +394,7 @@ def ladder_grid(ladders: Sequence[Mapping[str, Any]]) -> Figure:
 def _linear_part(largest: float) -> float:
     """Return the power of ten, 0.01 to 1 VMAF points, that holds an error."""
     return 10.0 ** math.ceil(math.log10(min(max(largest, 0.01), 1.0)))
+
+
+def _signed(value: float, _: int = 0) -> str:
+    return f"{value:+g}" if value else "0"
