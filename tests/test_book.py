@@ -40,7 +40,7 @@ def closed_up(text: str) -> str:
 
 
 class Page(HTMLParser):
-    """Text of the article without the notebooks' code, and what the page makes a browser fetch."""
+    """Text of the article without code and drawings, and what the page makes a browser fetch."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -55,7 +55,7 @@ class Page(HTMLParser):
         fetch = {"script": "src", "img": "src", "iframe": "src", "source": "src", "link": "href"}
         if tag in fetch and given.get(fetch[tag]):
             self.fetched.append(given[fetch[tag]])
-        if tag in ("article", "script", "style"):
+        if tag in ("article", "script", "style", "svg"):
             self.open.append(tag)
         elif tag == "div":
             self.divs.append("cell_input" in (given.get("class") or "").split())
@@ -377,6 +377,63 @@ def test_the_usage_example_is_python_that_runs(smoke):
 
 
 # --- in a browser
+
+
+def column(table, name):
+    headers = [text.strip() for text in table.locator("th").all_inner_texts()]
+    return table.locator(f"tbody td:nth-child({headers.index(name) + 1})").all_inner_texts()
+
+
+def test_a_table_is_sorted_from_the_keyboard_and_says_how(browser, smoke):
+    page = browser.new_page()
+    page.goto(smoke.page(LOSO).as_uri(), wait_until="load")
+    table = page.locator("article table", has_text="training rows")
+    before = column(table, "RMSE")
+    assert len(before) == 4
+    header = table.locator("th", has_text="RMSE")
+    header.get_by_role("button").focus()
+    for direction, key in (("ascending", "Enter"), ("descending", "Space")):
+        page.keyboard.press(key)
+        assert header.get_attribute("aria-sort") == direction
+        ordered = sorted(before, key=float, reverse=direction == "descending")
+        assert column(table, "RMSE") == ordered
+    assert table.locator("[aria-sort]").count() == 1
+    page.keyboard.press("Enter")
+    assert header.get_attribute("aria-sort") is None
+    assert column(table, "RMSE") == before
+    page.close()
+
+
+def test_the_head_of_a_table_stays_while_its_rows_pass(browser, smoke):
+    page = browser.new_page(viewport={"width": 1400, "height": 260})
+    page.goto(smoke.page("notebooks/04_export").as_uri(), wait_until="load")
+    table = page.locator("article table", has_text="answered by")
+    table.locator("tbody tr").last.scroll_into_view_if_needed()
+    first, head = (table.locator(x).first.bounding_box() for x in ("tbody tr", "th"))
+    page.close()
+    assert first["y"] < 0
+    assert 0 <= head["y"] < 80
+
+
+def test_a_figure_is_drawn_for_the_theme_and_not_filtered(browser, smoke):
+    inks = {}
+    for theme in ("light", "dark"):
+        page = browser.new_page(color_scheme=theme)
+        page.goto(smoke.page(LOSO).as_uri(), wait_until="load")
+        inks[theme] = page.evaluate(
+            """[...document.querySelectorAll('#drawn-lift text')].map(
+                t => getComputedStyle(t).fill)[0]"""
+        )
+        shown = page.evaluate(
+            """(e => { const all = []; for (; e.tagName !== 'ARTICLE'; e = e.parentElement)
+                all.push(getComputedStyle(e).filter + getComputedStyle(e).backgroundColor);
+                return [...new Set(all)] })(document.querySelector('#drawn-lift'))"""
+        )
+        assert shown == ["nonergba(0, 0, 0, 0)"]
+        page.close()
+    light, dark = (sum(map(int, re.findall(r"\d+", inks[t])[:3])) for t in ("light", "dark"))
+    assert light < 200 < 500 < dark
+
 
 NAMED = {CARD, AUDIT, LOSO}  # their tables list every source
 INJECTED = """[...document.querySelectorAll(

@@ -120,17 +120,20 @@ def test_palette_has_every_slot_once():
     assert len(set(plots.PALETTE.values())) == len(NEWEST_VOCAB)
 
 
-def test_marker_tells_the_maker():
-    makers = {(ADAPTERS[name].hardware, marker) for name, (_, marker) in plots.PALETTE.items()}
-    assert len(makers) == 5
+def test_marker_tells_the_maker_and_each_encoder_in_software():
+    markers = [(ADAPTERS[name].hardware, marker) for name, (_, marker) in plots.PALETTE.items()]
+    software = [marker for maker, marker in markers if maker is None]
+    hardware = {(maker, marker) for maker, marker in markers if maker}
+    assert len(hardware) == 4
+    assert len({*software, *(marker for _, marker in hardware)}) == len(software) + 4
 
 
 @pytest.mark.parametrize("sight", SIGHT)
-def test_colours_that_share_a_marker_stay_apart(sight):
+def test_colours_of_one_maker_stay_apart(sight):
     # Tritanopia, one person in ten thousand, merges blues and greens.
     floor = 16 if sight == "tritanopia" else 25
-    for (a, (one, mark)), (b, (two, other)) in itertools.combinations(plots.PALETTE.items(), 2):
-        if mark == other:
+    for (a, (one, _)), (b, (two, _)) in itertools.combinations(plots.PALETTE.items(), 2):
+        if ADAPTERS[a].hardware == ADAPTERS[b].hardware:
             assert distance(one, two, sight) > floor, (a, b)
 
 
@@ -138,6 +141,40 @@ def test_colours_that_share_a_marker_stay_apart(sight):
 def test_arms_stay_apart(sight):
     for one, two in itertools.combinations((arm.colour for arm in ARMS.values()), 2):
         assert distance(one, two, sight) > 25
+
+
+# --- what is said of them -------------------------------------------------------------------------
+
+
+def test_each_figure_says_what_is_seen():
+    table, folds = made()
+    drawn = {
+        "coverage": lambda ax: plots.plot_coverage(coverage(table), ax=ax),
+        "ladders": lambda ax: plots.plot_ladders(table, ax=ax),
+        "histogram": lambda ax: plots.plot_vmaf_histogram(table, ax=ax),
+        "residuals": lambda ax: plots.plot_residuals(table, "v3", ax=ax),
+        "per_source": lambda ax: plots.plot_per_source(folds, "rmse", ax=ax, limit=1.5),
+        "lift": lambda ax: plots.plot_lift(paired_difference(folds, "v3", "v1", "rmse"), ax=ax),
+    }
+    said = {name: draw(Figure().add_subplot()).get_label() for name, draw in drawn.items()}
+    assert "libx264 72, libsvtav1 72; 14 slots are empty" in said["coverage"]
+    means = table[table["encoder"] == "libx264"].groupby("quality")["vmaf"].mean()
+    assert (
+        f"libx264 from {means.iloc[0]:.1f} at 20 to {means.iloc[-1]:.1f} at 45" in said["ladders"]
+    )
+    assert f"median {(table['pred_v3'] - table['vmaf']).median():+.3f}" in said["residuals"]
+    own = folds[folds["arm"] == "v3"].set_index("held_out")["rmse"]
+    assert f"to {own.max():.3f} ({own.idxmax()})" in said["per_source"]
+    assert "The dashed line is at 1.5." in said["per_source"]
+    assert "v3 is better in 4 of 4" in said["lift"]
+    assert "144 rows, quartiles" in said["histogram"]
+    assert own.idxmin() in plots.fold_grid(table, folds, "v3").get_label()
+
+
+@pytest.mark.parametrize("metric", ["plcc", "rmse"])
+def test_what_is_not_finite_is_said_too(ax, metric):
+    plots.plot_per_source(per_source({"a": np.nan, "b": np.nan}, metric=metric), metric, ax=ax)
+    assert f"no {metric.upper()}" in ax.get_label() or "is finite" in ax.get_label()
 
 
 # --- figures --------------------------------------------------------------------------------------
@@ -179,7 +216,7 @@ def test_coverage_counts_cells_and_greys_empty_slots(ax):
     assert plots.plot_coverage(coverage(table), ax=ax) is ax
     render(ax)
     assert texts(ax) == ["18"] * 8
-    assert ax.images[0].get_array().mask.sum() == 4 * (len(NEWEST_VOCAB) - 2)
+    assert ax.collections[0].get_array().mask.sum() == 4 * (len(NEWEST_VOCAB) - 2)
     dots = ax.lines[-1].get_xydata()
     assert len(dots) == 4 * (len(NEWEST_VOCAB) - 2)
     colours = {t.get_text(): t.get_color() for t in ax.get_xticklabels()}
@@ -322,7 +359,9 @@ def test_fold_grid_has_a_panel_per_fold_and_one_legend():
     assert len(fig.axes) == 4
     assert [t.get_text() for t in fig.legends[0].get_texts()] == TWO
     assert all(p.get_legend() is None for p in fig.axes)
-    assert f"PLCC {own['plcc'].iloc[0]:.5f}\nRMSE {own['rmse'].iloc[0]:.3f}" in texts(fig.axes[0])
+    assert f"1-PLCC {1 - own['plcc'].iloc[0]:.1e}\nRMSE {own['rmse'].iloc[0]:.3f}" in texts(
+        fig.axes[0]
+    )
     assert fig.get_suptitle() == ""
     assert fig.get_figwidth() == plots.WIDTH_IN
 
@@ -356,7 +395,7 @@ def test_fold_grid_shows_the_worst_24_of_more_and_says_so():
     shortened = [f"…{name.removeprefix('synthetic_')}" for name in (*best, undefined)]
     assert not set(shortened[:2]) & set(titles)
     assert titles[0] == shortened[2]
-    assert texts(panels(fig)[0])[0] == "PLCC not finite\nRMSE not finite"
+    assert texts(panels(fig)[0])[0] == "1-PLCC not finite\nRMSE not finite"
     assert fig.get_suptitle() == "The 24 of 26 sources with the largest RMSE"
 
 
@@ -536,11 +575,11 @@ def test_transfer_writes_each_pair_and_leaves_the_unscored_empty(ax):
     plots.plot_transfer(matrix, ax=ax, unit="RMSE (VMAF points)")
     render(ax)
     assert texts(ax) == ["0.21", "23"]
-    assert ax.images[0].get_array().mask.tolist() == [[True, False], [False, True]]
+    assert ax.collections[0].get_array().mask.tolist() == [[True, False], [False, True]]
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("scored on", "trained on")
     assert y_names(ax) == TWO
     assert ax.get_figure().axes[1].get_ylabel() == "RMSE (VMAF points)"
-    assert (ax.images[0].norm.vmin, ax.images[0].norm.vmax) == (0.214, 22.9)
+    assert (ax.collections[0].norm.vmin, ax.collections[0].norm.vmax) == (0.214, 22.9)
 
 
 def test_transfer_of_a_bias_parts_at_its_centre(ax):
@@ -548,7 +587,30 @@ def test_transfer_of_a_bias_parts_at_its_centre(ax):
     plots.plot_transfer(matrix, ax=ax, unit="bias (VMAF points)", centre=0)
     render(ax)
     assert texts(ax) == ["+0.00", "-22", "+0.40", "+1.0"]
-    assert ax.images[0].norm(0.0) == 0.5
+    assert ax.collections[0].norm(0.0) == 0.5
+
+
+def test_transfer_of_small_figures_keeps_two_digits(ax):
+    plots.plot_transfer(pd.DataFrame([[0.0613, -0.0047]], ["libx264"], TWO), ax=ax, unit="u")
+    assert texts(ax) == ["0.061", "-0.0047"]
+
+
+@pytest.mark.parametrize(("codecs", "beside"), [(2, True), (16, False)])
+def test_answers_stand_on_one_scale(codecs, beside):
+    names = list(NEWEST_VOCAB[:codecs])
+    rng = np.random.default_rng(0)
+    ours = pd.DataFrame(rng.uniform(0.1, 0.4, (codecs, codecs)), names, names)
+    fig = plots.transfer_grid({"ours": ours, "reference recipe": ours * 50}, "RMSE (VMAF points)")
+    render(fig.axes[0])
+    one, two, bar = fig.axes
+    norms = {ax.collections[0].norm for ax in (one, two)}
+    assert len(norms) == 1
+    assert (norm := norms.pop()).vmin == ours.min().min()
+    assert norm.vmax == ours.max().max() * 50
+    assert [ax.get_title() for ax in (one, two)] == ["ours", "reference recipe"]
+    assert bar.get_ylabel() == "RMSE (VMAF points)"
+    assert (one.get_position().y0 == pytest.approx(two.get_position().y0)) == beside
+    assert "one scale" in fig.get_label()
 
 
 @pytest.mark.parametrize("value", [0.0, 0.3, np.nan])
@@ -620,24 +682,26 @@ def ladder_steps(encoders, unseen=True):
     ]
 
 
-def test_ladder_grid_draws_truth_and_three_answers_as_means_over_sources():
+def test_ladder_grid_draws_the_error_of_three_answers_as_means_over_sources():
     fig = plots.ladder_grid(ladder_steps(TWO))
     panel = fig.axes[0]
     render(panel)
     assert [ax.get_title() for ax in fig.axes if ax.axison] == TWO
-    drawn = {line.get_label(): line for line in panel.lines}
+    drawn = {line.get_label(): line for line in panel.lines[1:]}
     assert {name: line.get_ydata().tolist() for name, line in drawn.items()} == {
-        "VMAF": [90, 50, 10],
-        "ours, codec seen": [91, 51, 11],
-        "ours, codec unseen": [92, 52, 12],
-        "reference recipe, codec unseen": [70, 30, -10],
+        "ours, codec seen": [1, 1, 1],
+        "ours, codec unseen": [2, 2, 2],
+        "reference recipe, codec unseen": [-20, -20, -20],
     }
-    assert all(line.get_xdata().tolist() == [10, 30, 50] for line in panel.lines)
+    assert all(line.get_xdata().tolist() == [10, 30, 50] for line in drawn.values())
     # Told apart without colour, too.
-    assert len({line.get_linestyle() for line in panel.lines[1:]}) == 3
-    assert panel.get_ylim() == (-5, 105)
+    styles = {(line.get_linestyle(), line.get_marker()) for line in drawn.values()}
+    assert len(styles) == 3
+    assert panel.get_ylim() == (-26, 26) == fig.axes[1].get_ylim()
+    assert panel.get_yticks().tolist() == [-10, -1, 0, 1, 10]
     assert fig.get_supxlabel().startswith("quality value")
-    assert fig.get_supylabel() == "mean VMAF (points)"
+    assert fig.get_supylabel() == "mean of predicted - VMAF (points)"
+    assert "ours, codec unseen 2.00" in fig.get_label()
 
 
 @pytest.mark.parametrize(("count", "spare"), [(1, 2), (2, 1), (3, 3), (5, 1), (16, 2)])
@@ -649,7 +713,6 @@ def test_ladder_grid_has_a_panel_per_encoder_and_one_legend(count, spare):
     assert [ax.get_title() for ax in shown] == encoders
     assert len(fig.axes) - len(shown) == spare
     assert legend(fig.axes[count]) == [
-        "VMAF",
         "ours, codec seen",
         "ours, codec unseen",
         "reference recipe, codec unseen",
@@ -660,5 +723,5 @@ def test_ladder_grid_leaves_out_what_nobody_measured():
     fig = plots.ladder_grid(ladder_steps(TWO, unseen=False))
     render(fig.axes[0])
     lines = {line.get_label(): len(line.get_xdata()) for line in fig.axes[0].lines}
-    assert lines["VMAF"] == lines["ours, codec seen"] == 3
+    assert lines["ours, codec seen"] == 3
     assert lines.get("ours, codec unseen", 0) == 0

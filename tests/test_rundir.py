@@ -381,6 +381,7 @@ def test_a_figure_is_saved_and_handed_back(run):
     figure = Figure()
     assert run.save_figure(figure, "one") is figure
     assert (run / "figures" / "one.png").read_bytes().startswith(b"\x89PNG")
+    assert "<svg" in (run / "figures" / "one.svg").read_text()
 
 
 def test_progress_is_one_whole_file(run):

@@ -30,6 +30,13 @@ SERIOUS = """rules => axe.run(
 ).then(found => found.violations.filter(v => ["serious", "critical"].includes(v.impact))
         .flatMap(v => v.nodes.map(n => `${v.id}: ${n.html.slice(0, 200)}`)))"""
 WIDTHS = "[document.documentElement.scrollWidth, window.innerWidth]"
+DRAWN = """[...document.querySelectorAll('article .drawn svg')].map(
+    s => [s.getAttribute('aria-label'), s.getBoundingClientRect().width])"""
+# What reaches beyond its box, and neither scrolls by keyboard nor says so.
+LOST = """[...document.querySelectorAll('article :is(.drawn, .table-box)')].filter(
+    box => box.scrollWidth > box.clientWidth + 1
+        && !(box.tabIndex === 0 && box.previousElementSibling.className === 'scroll-hint'
+             && getComputedStyle(box).overflowX === 'auto')).map(box => box.textContent)"""
 
 
 @cache
@@ -64,6 +71,11 @@ def test_a_page_is_sound_in_both_themes_wide_and_narrow(browser, hopeless, name)
         page.evaluate("() => new Promise(done => requestAnimationFrame(() => setTimeout(done)))")
         shape = page.evaluate(WIDTHS)
         assert shape[0] <= shape[1] + 1, (theme, width)
+        # A figure says what is seen, is as wide as its box and legible on a phone.
+        for words, wide in page.evaluate(DRAWN):
+            assert len(words) > 40, words
+            assert wide >= min(width - 60, 500), words
+        assert page.evaluate(LOST) == [], (theme, width)
         wrong[theme, width] = page.evaluate(SERIOUS, RULES[theme])
     images = page.evaluate("[...document.querySelectorAll('article img')].map(i => i.naturalWidth)")
     page.close()

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from fr_lib.report import tables
-from fr_lib.schema import NEWEST_VOCAB
+from fr_lib.schema import CANONICAL_6, NEWEST_VOCAB
 
 FOLD = {"n_train": 6000, "n_val": 1234, "plcc": 0.123456, "srocc": 0.5, "rmse": 1.25, "bias": -0.5}
 SUMMARY = {
@@ -45,16 +45,41 @@ def test_a_figure_that_is_missing_says_so():
 def test_arms_stand_one_per_line_with_their_interval():
     table = tables.arms_table(LOSO)
     assert table["arm"].tolist() == ["v1: six features", f"v3: + {len(NEWEST_VOCAB)}-slot block"]
-    assert table["mean PLCC"].tolist() == ["0.9900000", "not measured"]
-    assert table["95 % interval"].tolist() == ["0.9500000 to 1.0000000", "not measured"]
-    assert table["worst RMSE"].tolist() == ["1.500", "1.500"]
+    assert table["mean PLCC"].tolist() == ["0.99000", "not measured"]
+    assert table["95 % interval"].tolist() == ["0.95000 to 1.00000", "not measured"]
+    assert table["worst RMSE"].tolist() == ["1.50", "1.50"]
+
+
+def test_correlations_near_one_are_told_from_it_and_from_each_other():
+    facts = {"folds": [{"held_out": str(v), **FOLD, "plcc": v} for v in (0.9999979, 0.99999941)]}
+    table = tables.folds_table({"arms": {"v3": facts}}, "v3")
+    assert table["PLCC"].tolist() == ["0.9999979", "0.9999994"]
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (123.456, "123"),
+        (21.6587, "21.7"),
+        (1.25, "1.25"),
+        (0.0304, "0.0304"),
+        (0.00036, "0.0004"),
+        (0.0, "0.0000"),
+        (5.7e-5, "5.7e-05"),
+        (None, "not measured"),
+        (float("nan"), "not measured"),
+    ],
+)
+def test_points_have_digits_for_people(value, shown):
+    assert tables.points(value) == shown
 
 
 def test_folds_stand_one_per_line_with_fixed_digits():
     table = tables.folds_table(LOSO, "v3")
     assert table["held-out source"].tolist() == ["a", "b"]
-    assert table["1 - PLCC"].tolist() == ["8.8e-01", "not measured"]
+    assert table["PLCC"].tolist() == ["0.12346", "not measured"]
     assert table["held-out rows"].tolist() == ["1,234", "1,234"]
+    assert table["RMSE"].tolist() == ["1.25", "1.25"]
     assert table["bias"].tolist() == ["-0.500", "-0.500"]
 
 
@@ -124,7 +149,7 @@ def test_a_shown_table_has_no_row_numbers_and_words_for_what_is_missing():
 
 def test_a_shown_figure_has_no_zeros_that_say_nothing():
     html = tables.show(pd.DataFrame({"quality": [50.0, 88.8668824], "src": ["a", "b"]})).to_html()
-    assert re.findall(r">([\w.]+)</td>", html) == ["50", "a", "88.8669", "b"]
+    assert re.findall(r">([\w.]+)</td>", html) == ["50", "a", "88.87", "b"]
 
 
 def test_an_empty_table_says_so_under_its_headings():
@@ -132,35 +157,50 @@ def test_an_empty_table_says_so_under_its_headings():
     assert re.findall(r">(\w+)</t[hd]>", html) == ["reason", "count", "none"]
 
 
-def test_calibration_stands_one_range_per_line():
-    row = {"low": 90, "rows": 1234, "bias": -0.0625, "rmse": 0.5, "p05": -1.0, "p95": 0.256}
-    table = tables.calibration_table({"calibration": [row | {"low": 0, "rows": 2}, row]})
-    assert table.to_dict(orient="records")[1] == {
-        "VMAF": "90 to 100",
-        "rows": "1,234",
-        "bias": "-0.062",
-        "RMSE": "0.500",
-        "5 % to 95 %": "-1.00 to +0.26",
-    }
-    assert table["VMAF"].tolist() == ["0 to 10", "90 to 100"]
+OOF = pd.DataFrame(
+    {
+        "encoder": ["libsvtav1", "libx264", "libx264"],
+        "vmaf": [95.0, 5.0, 100.0],
+        "pred_v3": [95.5, 4.0, 100.0],
+    },
+    index=[7, 3, 5],
+)
 
 
-def test_frames_are_rounded_for_reading_and_left_as_they_are():
-    frames = pd.DataFrame(
-        {"src": ["a"], "quality": [30.0], "frame_index": [12], "adm2": [0.98765], "residual": [-1]}
-    )
-    table = tables.frames_table(frames)
-    assert table.to_dict(orient="records") == [
-        {
-            "src": "a",
-            "quality": "30.000",
-            "frame": "12",
-            "adm2": "0.988",
-            "residual": "-1.000",
-        }
+def test_errors_stand_by_codec_size_and_range_in_their_own_order():
+    rows = pd.DataFrame({"width": [960, 640, 640], "height": [540, 360, 360]}, index=[5, 7, 3])
+    table = tables.errors_table(rows, OOF, "v3")
+    assert table[["by", "group", "rows", "bias", "largest"]].to_numpy().tolist() == [
+        ["codec", "libx264", "2", "-0.500", "1.00"],
+        ["codec", "libsvtav1", "1", "+0.500", "0.500"],
+        ["size", "640x360", "2", "-0.250", "1.00"],
+        ["size", "960x540", "1", "+0.0000", "0.0000"],
+        ["VMAF", "0 to 10", "1", "-1.00", "1.00"],
+        ["VMAF", "90 to 100", "2", "+0.250", "0.500"],
     ]
-    assert frames["adm2"].tolist() == [0.98765]
-    assert "frame_index" in frames
+    assert table["RMSE"][0] == "0.707"
+    assert table["5 % to 95 %"][5] == "+0.0250 to +0.475"
+
+
+def test_errors_of_pictures_without_a_size_stand_by_the_rest():
+    table = tables.errors_table(pd.DataFrame(index=OOF.index), OOF, "v3")
+    assert table["by"].unique().tolist() == ["codec", "VMAF"]
+
+
+def test_frames_are_rounded_for_reading_and_name_their_size():
+    frames = pd.DataFrame(
+        {"src": ["a", "a"], "encoder": "libx264", "preset": "fast", "quality": [30.0, 30.5]}
+        | {"frame_index": [12, 3], "vmaf": 21.6587, "residual": [-1, 0.125]}
+        | dict.fromkeys(CANONICAL_6, 0.98765),
+        index=[4, 2],
+    )
+    rows = pd.DataFrame({"width": [640, 960], "height": [360, 540]}, index=[2, 4])
+    table = tables.frames_table(frames, rows)
+    assert list(table) == ["source", "encode", "frame", "VMAF", "residual", *CANONICAL_6]
+    assert table["source"].tolist() == ["a\n960x540", "a\n640x360"]
+    assert table["encode"].tolist() == ["libx264\nfast, 30", "libx264\nfast, 30.5"]
+    assert table.iloc[0, 2:6].tolist() == ["12", "21.66", "-1.00", "0.988"]
+    assert tables.frames_table(frames, rows[[]])["source"].tolist() == ["a", "a"]
 
 
 def pair(trained_on, scored_on, rmse, scheme="train on one codec", answer="ours"):
@@ -200,17 +240,17 @@ def test_the_cost_of_an_unseen_codec_stands_one_answer_per_line():
         {
             "situation": "leave one codec out",
             "answer": "ours",
-            "RMSE, seen codecs": "9.000",
+            "RMSE, seen codecs": "9.00",
             "RMSE, unseen codecs": "0.214",
             "95 % interval": "0.100 to 0.300",
-            "mean |bias|": "0.050",
+            "mean |bias|": "0.0500",
             "worst RMSE": "0.400 (all but libx264)",
         },
         {
             "situation": "leave one codec out",
             "answer": "reference recipe",
             "RMSE, seen codecs": "not measured",
-            "RMSE, unseen codecs": "19.800",
+            "RMSE, unseen codecs": "19.8",
             "95 % interval": "not measured",
             "mean |bias|": "not measured",
             "worst RMSE": "not measured (all but libvvenc)",
@@ -223,6 +263,23 @@ def test_the_matrix_is_of_one_codec_trainings_in_the_order_of_slots():
     assert list(matrix.index) == list(matrix) == ["libx264", "libaom-av1"]
     assert matrix.to_numpy().tolist() == [[1.0, 2.0], [3.0, 4.0]]
     assert tables.transfer_matrix(TRANSFER, "ours", "bias").loc["libaom-av1", "libx264"] == -3.0
+
+
+def test_each_codec_has_what_it_costs_seen_beside_what_it_costs_left_out():
+    seen = pair("every codec", "libx264", 0.1, "train on every codec") | {"seen": True}
+    left = pair("all but libx264", "libx264", 0.2, "leave one codec out") | {"seen": False}
+    both = [seen, left, left | {"answer": "reference", "rmse": 5.8}]
+    alone = pair("libx264", "libx264", 9.0) | {"seen": True}
+    facts = {"encoders": ["libx264"], "pairs": [*both, alone]}
+    assert tables.unseen_table(facts).to_dict(orient="records") == [
+        {
+            "codec": "libx264",
+            "ours, seen": "0.100",
+            "ours, left out": "0.200",
+            "reference recipe, seen": "not measured",
+            "reference recipe, left out": "5.80",
+        }
+    ]
 
 
 def variant(name, rmse, low=0.0, high=9.0, choice="batch"):
@@ -240,9 +297,9 @@ def test_variants_stand_one_per_line():
         {
             "choice": "default",
             "variant": "as it ships",
-            "mean RMSE": "0.2468",
-            "95 % interval": "0.1 to 0.4",
-            "worst RMSE": "0.4936",
+            "mean RMSE": "0.247",
+            "95 % interval": "0.100 to 0.400",
+            "worst RMSE": "0.494",
             "mean PLCC": "0.99979",
             "worst PLCC": "not measured",
         },

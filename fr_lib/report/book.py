@@ -7,6 +7,7 @@ no file has stops the build.
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from markupsafe import Markup
 from fr_lib.errors import ArtefactError, say, text
 from fr_lib.files import ROOT
 from fr_lib.report.downloads import FILES, put_files
+from fr_lib.report.drawings import drawing
 from fr_lib.report.explorer import explorer_data, write_explorer
 from fr_lib.report.names import page_code, page_name, page_text
 from fr_lib.report.start import heading
@@ -99,14 +101,18 @@ def stage_book(run: RunDir, missing: Mapping[str, str]) -> Path:
             raise ArtefactError(
                 say(str(executed), "missing", "an executed notebook", f"run {name} first")
             )
-        _stage_notebook(executed, stage / "notebooks")
+        _stage_notebook(executed, stage)
     return stage
 
 
-def _stage_notebook(executed: Path, folder: Path) -> None:
-    """Copy an executed notebook; code is folded away, the injected cell looks like its twin.
+_SAVED = re.compile(r'\bsave_figure\(\w+, "(\w+)"\)')
 
-    What is shown for a reader in JupyterLab stays there.
+
+def _stage_notebook(executed: Path, stage: Path) -> None:
+    """Copy an executed notebook as the book has it.
+
+    Code is folded away, the injected cell looks like its twin, a figure that the cell saved is the
+    drawing instead of the pixels, and what is shown for a reader in JupyterLab stays there.
     """
     import nbformat
 
@@ -116,8 +122,12 @@ def _stage_notebook(executed: Path, folder: Path) -> None:
             tags = set(cell.metadata.get("tags", []))
             cell.metadata["tags"] = sorted(tags | {"hide-input"} - {"injected-parameters"})
             cell.outputs = [o for o in cell.outputs if not o.get("metadata", {}).get(LAB_ONLY)]
+            images = [o for o in cell.outputs if "image/png" in o.get("data", {})]
+            for output, name in zip(images, _SAVED.findall(cell.source), strict=False):
+                figure = drawing(stage / "figures" / f"{name}.svg")
+                output.data = nbformat.from_dict({"text/html": figure})
     notebook.cells = [c for c in notebook.cells if "parameters" not in c.metadata.get("tags", [])]
-    nbformat.write(notebook, folder / executed.name)
+    nbformat.write(notebook, stage / "notebooks" / executed.name)
 
 
 def build_book(run: RunDir, missing: Mapping[str, str]) -> Path:

@@ -31,8 +31,8 @@ def _escaped(character: str) -> str:
     return character.encode("unicode_escape").decode()
 
 
-def _shown(value: Any) -> str:
-    """Return text with what no page can hold as Python writes it."""
+def shown(value: Any) -> str:
+    """Return text with what no page and no SVG can hold as Python writes it."""
     return _CONTROL.sub(lambda found: _escaped(found[0]), str(value))
 
 
@@ -51,7 +51,7 @@ def page_text(value: Any) -> Any:
     return Markup(
         "".join(
             c if c in _PLAIN or (c > "~" and c.isprintable()) else f"&#{ord(c)};"
-            for c in _shown(value)
+            for c in shown(value)
         )
     )
 
@@ -77,7 +77,7 @@ def cell_text(value: Any) -> str:
     >>> cell_text("<b>")
     '&lt;b&gt;'
     """
-    return str(escape(_shown(value)))
+    return str(escape(shown(value)))
 
 
 def labels(names: Sequence[str], limit: int = 26) -> list[str]:

@@ -12,9 +12,10 @@ from pandas.io.formats.style import Styler
 from fr_lib.arms import ARMS, BLIND_ARM, SHIPPED_ARM
 from fr_lib.errors import NOT_MEASURED, text
 from fr_lib.evaluate import ONE_CODEC
+from fr_lib.report.digits import between, correlations, points
 from fr_lib.report.names import cell_text, page_text
 from fr_lib.report.transfer import seen_errors
-from fr_lib.schema import CANONICAL_6, VMAF_BIN
+from fr_lib.schema import CANONICAL_6, VMAF_BIN, encoder_index, vmaf_bins
 
 _CELL = "white-space: pre-wrap; overflow-wrap: break-word; max-width: 30em"
 TEACHER_COLUMNS = ["src", "encoder", "preset", "quality", "n_rows", "max_abs_difference"]
@@ -37,15 +38,10 @@ def show(table: pd.DataFrame) -> Styler:
     if table.empty:
         table = pd.DataFrame([["none", *[""] * (len(table.columns) - 1)]], columns=table.columns)
     forms = dict.fromkeys(table.columns, cell_text)
-    forms |= dict.fromkeys(table.select_dtypes("float").columns, "{:.6g}")
+    forms |= dict.fromkeys(table.select_dtypes("float").columns, "{:.4g}")
     # Spaces and line ends belong to a name, and a long one must break somewhere.
     style = table.style.hide(axis="index").set_table_styles([{"selector": "td", "props": _CELL}])
     return style.format(forms, na_rep=NOT_MEASURED).format_index(escape="html", axis="columns")
-
-
-def _interval(pair: tuple[float | None, float | None], form: str) -> str:
-    low, high = pair
-    return NOT_MEASURED if low is None else f"{low:{form}} to {high:{form}}"
 
 
 def arms_table(loso: Mapping[str, Any]) -> pd.DataFrame:
@@ -53,16 +49,20 @@ def arms_table(loso: Mapping[str, Any]) -> pd.DataFrame:
     rows = []
     for arm, facts in loso["arms"].items():
         figures, intervals = facts["summary"], facts["intervals"]
+        low, high = intervals["plcc"]
+        mean, low, high, worst = correlations(
+            [figures["mean_plcc"], low, high, figures["min_plcc"]]
+        )
         rows.append(
             {
                 "arm": ARMS[arm].label,
-                "mean PLCC": text(figures["mean_plcc"], ".7f"),
-                "95 % interval": _interval(intervals["plcc"], ".7f"),
-                "worst PLCC": text(figures["min_plcc"], ".7f"),
-                "mean SROCC": text(figures["mean_srocc"], ".4f"),
-                "mean RMSE": text(figures["mean_rmse"], ".3f"),
-                "95 % interval ": _interval(intervals["rmse"], ".3f"),
-                "worst RMSE": text(figures["max_rmse"], ".3f"),
+                "mean PLCC": mean,
+                "95 % interval": low if low == high else f"{low} to {high}",
+                "worst PLCC": worst,
+                "mean SROCC": correlations([figures["mean_srocc"]])[0],
+                "mean RMSE": points(figures["mean_rmse"]),
+                "95 % interval ": between(*intervals["rmse"]),
+                "worst RMSE": points(figures["max_rmse"]),
             }
         )
     return pd.DataFrame(rows)
@@ -81,17 +81,17 @@ def short_of_one(plcc: float | None) -> str:
 
 def folds_table(loso: Mapping[str, Any], arm: str) -> pd.DataFrame:
     """Return the folds of one arm, one line per held-out source; RMSE and bias in VMAF points."""
+    folds = loso["arms"][arm]["folds"]
     return pd.DataFrame(
         {
-            "held-out source": fold["held_out"],
-            "training rows": f"{fold['n_train']:,}",
-            "held-out rows": f"{fold['n_val']:,}",
-            "1 - PLCC": short_of_one(fold["plcc"]),
-            "SROCC": text(fold["srocc"], ".4f"),
-            "RMSE": text(fold["rmse"], ".3f"),
-            "bias": text(fold["bias"], "+.3f"),
+            "held-out source": [fold["held_out"] for fold in folds],
+            "training rows": [f"{fold['n_train']:,}" for fold in folds],
+            "held-out rows": [f"{fold['n_val']:,}" for fold in folds],
+            "PLCC": correlations([fold["plcc"] for fold in folds]),
+            "SROCC": correlations([fold["srocc"] for fold in folds]),
+            "RMSE": [points(fold["rmse"]) for fold in folds],
+            "bias": [points(fold["bias"], "+") for fold in folds],
         }
-        for fold in loso["arms"][arm]["folds"]
     )
 
 
@@ -172,27 +172,71 @@ def model_table(card: Mapping[str, Any], facts: Mapping[str, Any]) -> pd.DataFra
     return pd.DataFrame({"key": rows.keys(), "value": [str(v) for v in rows.values()]})
 
 
-def calibration_table(loso: Mapping[str, Any]) -> pd.DataFrame:
-    """Return residuals per range of VMAF, in VMAF points."""
+def errors_table(rows: pd.DataFrame, oof: pd.DataFrame, arm: str) -> pd.DataFrame:
+    """Return held-out errors by codec, size of the picture and range of VMAF, in VMAF points.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        The corpus; sizes are left out where it has no ``width height``.
+    oof : DataFrame
+        ``vmaf encoder pred_<arm>``, with the index of `rows`.
+    arm : str
+    """
+    error, low = oof[f"pred_{arm}"] - oof["vmaf"], vmaf_bins(oof["vmaf"], VMAF_BIN)
+    groups = {"codec": (oof["encoder"], encoder_index)}
+    if "width" in rows:
+        groups["size"] = _sizes(rows.loc[oof.index]), _pixels
+    ranges = [f"{start:g} to {start + VMAF_BIN:g}" for start in low]
+    groups["VMAF"] = pd.Series(ranges, error.index), _first
     return pd.DataFrame(
         {
-            "VMAF": f"{row['low']} to {row['low'] + VMAF_BIN}",
-            "rows": f"{row['rows']:,}",
-            "bias": text(row["bias"], "+.3f"),
-            "RMSE": text(row["rmse"], ".3f"),
-            "5 % to 95 %": _interval((row["p05"], row["p95"]), "+.2f"),
+            "by": by,
+            "group": name,
+            "rows": f"{len(own):,}",
+            "bias": points(own.mean(), "+"),
+            "RMSE": points((own**2).mean() ** 0.5),
+            "5 % to 95 %": between(*own.quantile([0.05, 0.95]), "+"),
+            "99 % are within": points(own.abs().quantile(0.99)),
+            "largest": points(own.abs().max()),
         }
-        for row in loso["calibration"]
+        for by, (names, order) in groups.items()
+        for name, own in sorted(error.groupby(names), key=lambda pair: order(pair[0]))
     )
 
 
-def frames_table(frames: pd.DataFrame) -> pd.DataFrame:
-    """Return single rows with features and residual, rounded for reading."""
-    shown = frames.rename(columns={"frame_index": "frame"}).copy()
-    for column in shown.select_dtypes("number").columns:
-        digits = 0 if column == "frame" else 3
-        shown[column] = [text(value, f".{digits}f") for value in shown[column]]
-    return shown
+def _sizes(rows: pd.DataFrame) -> pd.Series:
+    return rows["width"].astype(str) + "x" + rows["height"].astype(str)
+
+
+def _pixels(size: str) -> int:
+    width, height = size.split("x")
+    return int(width) * int(height)
+
+
+def _first(name: str) -> int:
+    return int(name.partition(" ")[0])
+
+
+def frames_table(frames: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
+    """Return single rows of a corpus with their features and residual, rounded for reading.
+
+    Parameters
+    ----------
+    frames : DataFrame
+        As :func:`fr_lib.evaluate.loso.worst_frames` returns them.
+    rows : DataFrame
+        The corpus, for the size of the picture: one source may have several.
+    """
+    # Two lines in a cell, so that all columns stay on the page.
+    sizes = "\n" + _sizes(rows.loc[frames.index]) if "width" in rows else ""
+    quality = [f", {value:g}" for value in frames["quality"]]
+    encode = frames["encoder"] + "\n" + frames["preset"].astype(str) + quality
+    shown = pd.DataFrame({"source": frames["src"] + sizes, "encode": encode})
+    forms = {"frame_index": ".0f", "vmaf": ".2f", "residual": "+.2f"}
+    for column, form in (forms | dict.fromkeys(CANONICAL_6, ".3f")).items():
+        shown[column] = [text(value, form) for value in frames[column]]
+    return shown.rename(columns={"frame_index": "frame", "vmaf": "VMAF"})
 
 
 def transfer_table(transfer: Mapping[str, Any]) -> pd.DataFrame:
@@ -202,11 +246,11 @@ def transfer_table(transfer: Mapping[str, Any]) -> pd.DataFrame:
         {
             "situation": scheme,
             "answer": {"ours": "ours", "reference": "reference recipe"}[answer],
-            "RMSE, seen codecs": text(seen[scheme][answer], ".3f"),
-            "RMSE, unseen codecs": text(row["rmse"], ".3f"),
-            "95 % interval": _interval((row["rmse_low"], row["rmse_high"]), ".3f"),
-            "mean |bias|": text(row["abs_bias"], ".3f"),
-            "worst RMSE": f"{text(row['worst_rmse'], '.3f')} ({row['worst_set']})",
+            "RMSE, seen codecs": points(seen[scheme][answer]),
+            "RMSE, unseen codecs": points(row["rmse"]),
+            "95 % interval": between(row["rmse_low"], row["rmse_high"]),
+            "mean |bias|": points(row["abs_bias"]),
+            "worst RMSE": f"{points(row['worst_rmse'])} ({row['worst_set']})",
         }
         for scheme, answers in transfer["headline"].items()
         for answer, row in answers.items()
@@ -222,19 +266,35 @@ def transfer_matrix(transfer: Mapping[str, Any], answer: str, column: str) -> pd
     return matrix.loc[order, order]
 
 
+def unseen_table(transfer: Mapping[str, Any]) -> pd.DataFrame:
+    """Return, per codec, the RMSE with it in training and left out, ours and the reference's."""
+    pairs = pd.DataFrame(transfer["pairs"])
+    pairs = pairs[pairs["scheme"] != ONE_CODEC]
+    errors = pairs.set_index(["scored_on", "answer", "seen"])["rmse"].to_dict()
+    columns = {
+        f"{name}, {situation}": (answer, seen)
+        for answer, name in (("ours", "ours"), ("reference", "reference recipe"))
+        for seen, situation in ((True, "seen"), (False, "left out"))
+    }
+    return pd.DataFrame(
+        {"codec": codec}
+        | {column: points(errors.get((codec, *which))) for column, which in columns.items()}
+        for codec in transfer["encoders"]
+    )
+
+
 def ablation_table(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """Return mean and worst figures per variant; RMSE in VMAF points."""
     return pd.DataFrame(
         {
-            "choice": row["choice"],
-            "variant": row["name"],
-            "mean RMSE": text(row["rmse"], ".4g"),
-            "95 % interval": _interval((row["low"], row["high"]), ".3g"),
-            "worst RMSE": text(row["worst_rmse"], ".4g"),
-            "mean PLCC": text(row["plcc"], ".5f"),
-            "worst PLCC": text(row["worst_plcc"], ".5f"),
+            "choice": [row["choice"] for row in rows],
+            "variant": [row["name"] for row in rows],
+            "mean RMSE": [points(row["rmse"]) for row in rows],
+            "95 % interval": [between(row["low"], row["high"]) for row in rows],
+            "worst RMSE": [points(row["worst_rmse"]) for row in rows],
+            "mean PLCC": correlations([row["plcc"] for row in rows]),
+            "worst PLCC": correlations([row["worst_plcc"] for row in rows]),
         }
-        for row in rows
     )
 
 

@@ -329,11 +329,25 @@ class RunDir:
         )
 
     def save_figure(self, figure: Any, name: str) -> Any:
-        """Save a figure as ``figures/<name>.png`` for the card, and return it for display."""
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=140)
+        """Save a figure in ``figures``, and return it for display.
+
+        ``<name>.svg`` is for the book: its text is text, its background is the page's, and its
+        description are the labels of the figure and of its axes. ``<name>.png`` is for slides.
+        """
+        import matplotlib
+
+        labels = (drawn.get_label() for drawn in (figure, *figure.axes))
+        # matplotlib's own labels, as of a colour bar, stand in angle brackets.
+        words = " ".join(label for label in labels if label and not label.startswith("<"))
+        facts = {"Date": None, "Description": words}
+        png, svg = io.BytesIO(), io.BytesIO()
+        figure.savefig(png, format="png", dpi=200)
+        # Equal figures have equal bytes.
+        with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
+            figure.savefig(svg, format="svg", transparent=True, metadata=facts)
         with self.writing():
-            write_bytes(self / "figures" / f"{name}.png", buffer.getvalue())
+            for suffix, buffer in (("png", png), ("svg", svg)):
+                write_bytes(self / "figures" / f"{name}.{suffix}", buffer.getvalue())
         return figure
 
     def progress(self, message: str, share: float) -> None:

@@ -14,6 +14,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "plot_ablation",
             "plot_outside",
             "plot_transfer",
+            "transfer_grid",
         ],
     },
 )

@@ -20,6 +20,9 @@ from fr_lib.report.plots.style import (
     COUNTED_SOURCES,
     PALETTE,
     SMALL,
+    UPRIGHT,
+    _bar,
+    _describe,
     _encoders,
     _frame,
     _heatmap,
@@ -47,25 +50,40 @@ def plot_coverage(coverage: pd.DataFrame, *, ax: Axes) -> Axes:
         of a slot without any row is grey.
     """
     counts = coverage.to_numpy()
-    image = _heatmap(
+    cells = _heatmap(
         ax,
         np.ma.masked_equal(counts, 0),
         _part_of("Blues", 0.2, 0.85),
         Normalize(0, max(counts.max(), 1)),
     )
     _label(ax, "encoder slot (grey: no rows)", "")
-    ax.set_xticks(range(counts.shape[1]), coverage.columns, rotation=90)
+    ax.set_xticks(range(counts.shape[1]), coverage.columns, **UPRIGHT)
     for label, total in zip(ax.get_xticklabels(), counts.sum(axis=0), strict=True):
         label.set_color(_INK if total else _FAINT)
     _list_rows(ax, list(coverage.index), "source")
+    _describe(ax, _covered(coverage))
     if len(counts) <= COUNTED_SOURCES:
-        cells = {(r, c): _count(counts[r, c]) for r, c in np.argwhere(counts).tolist()}
-        _write_cells(ax, image, cells)
-        return ax
-    bar = ax.get_figure().colorbar(image, ax=ax)
-    bar.set_label("rows", fontsize=SMALL)
-    bar.ax.tick_params(labelsize=SMALL)
+        texts = {(r, c): _count(counts[r, c]) for r, c in np.argwhere(counts).tolist()}
+        _write_cells(ax, cells, texts)
+    else:
+        _bar(cells, ax, "rows")
     return ax
+
+
+def _covered(coverage: pd.DataFrame) -> str:
+    counts = coverage.to_numpy()
+    what = (
+        f"Heatmap of rows: {counts.shape[0]} sources down, {counts.shape[1]} encoder slots across."
+    )
+    if not counts.any():
+        return f"{what} All cells are empty."
+    totals = coverage.sum()
+    named = ", ".join(f"{name} {total:,}" for name, total in totals[totals > 0].items())
+    filled = counts[counts > 0]
+    return (
+        f"{what} Rows per slot: {named}; {int((totals == 0).sum())} slots are empty. A cell with "
+        f"rows holds {filled.min():,} to {filled.max():,}."
+    )
 
 
 def _count(n_rows: int) -> str:
@@ -90,6 +108,7 @@ def plot_ladders(table: pd.DataFrame, *, ax: Axes) -> Axes:
     Axes
     """
     per_source = table.groupby(["encoder", "quality", "src"])["vmaf"].mean()
+    said = []
     for encoder in _encoders(table):
         colour, marker = PALETTE[encoder]
         steps = per_source[encoder].groupby("quality").agg(["mean", "min", "max"])
@@ -103,6 +122,10 @@ def plot_ladders(table: pd.DataFrame, *, ax: Axes) -> Axes:
             linewidth=1.6,
             label=encoder,
         )
+        first, last = steps["mean"].iloc[[0, -1]]
+        low, high = steps.index[[0, -1]]
+        said.append(f"{encoder} from {first:.1f} at {low:g} to {last:.1f} at {high:g}")
+    _describe(ax, f"Lines of mean VMAF over the quality value: {'; '.join(said)}.")
     higher = any(encoder.endswith("_videotoolbox") for encoder in _encoders(table))
     note = "\nvideotoolbox: higher is better, all others: lower" if higher else ""
     _frame(
@@ -149,5 +172,12 @@ def plot_vmaf_histogram(table: pd.DataFrame, *, ax: Axes) -> Axes:
         share = (table["vmaf"] == end).mean()
         words = f"exactly {end:.0f}: {share:.1%} of rows"
         ax.text(x, 0.98, words, transform=ax.transAxes, ha=side, va="top", fontsize=SMALL)
+    quartiles = " / ".join(f"{value:.1f}" for value in table["vmaf"].quantile([0.25, 0.5, 0.75]))
+    ends = [f"{(table['vmaf'] == end).mean():.1%} at exactly {end}" for end in (0, 100)]
+    _describe(
+        ax,
+        f"Histogram of VMAF, stacked by encoder: {len(table):,} rows, quartiles {quartiles}, "
+        f"{' and '.join(ends)}.",
+    )
     _legend(ax)
     return ax

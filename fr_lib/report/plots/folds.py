@@ -18,7 +18,7 @@ from matplotlib.ticker import (
 from fr_lib.arms import ARMS, SHIPPED_ARM
 from fr_lib.errors import NOT_FINITE, InputError, say, text
 from fr_lib.evaluate import LIFT_FLOOR
-from fr_lib.report.names import labels
+from fr_lib.report.names import labels, shown
 from fr_lib.schema import VMAF_BIN, encoder_index
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ from fr_lib.report.plots.style import (
     MAX_PANELS,
     SMALL,
     WIDTH_IN,
+    _describe,
     _frame,
     _label,
     _legend,
@@ -62,6 +63,12 @@ def plot_predicted(rows: pd.DataFrame, arm: str, *, ax: Axes, note: str = "") ->
         0..100 on both axes, with the line where both agree.
     """
     _predicted(rows, arm, ax, note)
+    error = (rows[f"pred_{arm}"] - rows["vmaf"]).abs().max()
+    _describe(
+        ax,
+        f"Predicted against true VMAF of {len(rows):,} rows; the largest distance to the diagonal "
+        f"is {text(error, '.2f', NOT_FINITE)} points.",
+    )
     _label(ax, "VMAF (points)", f"predicted by {arm} (VMAF points)")
     _legend(ax)
     _solid_markers(ax.get_legend())
@@ -102,27 +109,44 @@ def fold_grid(oof: pd.DataFrame, folds: pd.DataFrame, arm: str) -> Figure:
         If a fold has no rows in `oof`.
     """
     own = _of_arm(folds, arm)
-    shown = own.sort_values("rmse", ascending=False, na_position="first").head(MAX_PANELS)
-    shown = shown if len(own) > MAX_PANELS else own
-    cols = min(len(shown), 3 if len(shown) <= 15 else 4)
-    rows = math.ceil(len(shown) / cols)
+    chosen = own.sort_values("rmse", ascending=False, na_position="first").head(MAX_PANELS)
+    chosen = chosen if len(own) > MAX_PANELS else own
+    cols = min(len(chosen), 3 if len(chosen) <= 15 else 4)
+    rows = math.ceil(len(chosen) / cols)
     side = (WIDTH_IN - 0.8) / max(cols, 2) - 0.1
     fig, axes = figure(rows, cols, height=0.9 + rows * (side + 0.3))
     panels = np.atleast_1d(axes).ravel()
-    names = labels(shown["held_out"].tolist(), limit=24 if cols <= 3 else 18)
-    for i, (name, fold) in enumerate(zip(names, shown.itertuples(), strict=True)):
+    names = labels(chosen["held_out"].tolist(), limit=24 if cols <= 3 else 18)
+    for i, (name, fold) in enumerate(zip(names, chosen.itertuples(), strict=True)):
         _predicted(_held_out(oof, fold.held_out), arm, panels[i], _fold_note(fold))
         panels[i].set_title(name, fontsize=SMALL)
-        first, last = i % cols == 0, i + cols >= len(shown)
+        first, last = i % cols == 0, i + cols >= len(chosen)
         _label(panels[i], "VMAF (points)" * last, f"predicted by {arm}\n(VMAF points)" * first)
         panels[i].tick_params(labelbottom=last, labelleft=first)
-    for panel in panels[len(shown) :]:
+    for panel in panels[len(chosen) :]:
         panel.remove()
-    if len(own) > len(shown):
-        words = f"The {len(shown)} of {len(own)} sources with the largest RMSE"
+    if len(own) > len(chosen):
+        words = f"The {len(chosen)} of {len(own)} sources with the largest RMSE"
         fig.suptitle(words, fontsize=SMALL + 1)
-    _shared_legend(fig, panels[: len(shown)])
+    _shared_legend(fig, panels[: len(chosen)])
+    _describe(
+        fig,
+        f"{len(chosen)} panels, one per held-out source, each with predicted against true VMAF: "
+        f"{_range_of(own, 'rmse', '.3f', 'RMSE')}.",
+    )
     return fig
+
+
+def _range_of(folds: pd.DataFrame, metric: str, form: str, name: str) -> str:
+    """Return the least and the greatest value of a metric, with their sources, in words."""
+    known = folds[np.isfinite(folds[metric].astype(float))].sort_values(metric)
+    if known.empty:
+        return f"no {name} is finite"
+    ends = [
+        f"{fold[metric]:{form}} ({shown(fold['held_out'])})"
+        for _, fold in known.iloc[[0, -1]].iterrows()
+    ]
+    return f"{name} from {ends[0]} to {ends[1]}"
 
 
 def _held_out(oof: pd.DataFrame, name: str) -> pd.DataFrame:
@@ -135,8 +159,9 @@ def _held_out(oof: pd.DataFrame, name: str) -> pd.DataFrame:
 
 
 def _fold_note(fold: Any) -> str:
-    plcc, rmse = text(fold.plcc, ".5f", NOT_FINITE), text(fold.rmse, ".3f", NOT_FINITE)
-    return f"PLCC {plcc}\nRMSE {rmse}"
+    # Many sources agree in more digits than a panel has room for: what is missing to 1 does not.
+    missing, rmse = text(1 - fold.plcc, ".0e", NOT_FINITE), text(fold.rmse, ".3f", NOT_FINITE)
+    return f"1-PLCC {missing}\nRMSE {rmse}"
 
 
 def _shared_legend(fig: Figure, panels: Sequence[Axes]) -> None:
@@ -174,6 +199,7 @@ def plot_residuals(oof: pd.DataFrame, arm: str, *, ax: Axes) -> Axes:
     residual = (oof[f"pred_{arm}"] - oof["vmaf"]).to_numpy(dtype=float)
     _scatter(ax, oof, residual)
     edges = np.arange(0, 101, VMAF_BIN)
+    _describe(ax, _off_by(residual, arm))
     low, median, high = _per_bin(oof["vmaf"].to_numpy(), residual, len(edges) - 1)
     # White edges keep the lines legible on the points they lie on.
     halo = [withStroke(linewidth=3.5, foreground="white")]
@@ -188,6 +214,17 @@ def plot_residuals(oof: pd.DataFrame, arm: str, *, ax: Axes) -> Axes:
     _legend(ax)
     _solid_markers(ax.get_legend())
     return ax
+
+
+def _off_by(residual: np.ndarray, arm: str) -> str:
+    finite = residual[np.isfinite(residual)]
+    if not len(finite):
+        return f"Residuals of {arm} over VMAF: none of {len(residual):,} is finite."
+    low, median, high = np.quantile(finite, [0.05, 0.5, 0.95])
+    return (
+        f"Residuals of {arm} over VMAF, {len(finite):,} rows: median {median:+.3f}, 90 % between "
+        f"{low:+.2f} and {high:+.2f}, all between {finite.min():+.2f} and {finite.max():+.2f}."
+    )
 
 
 def _per_bin(vmaf: np.ndarray, residual: np.ndarray, bins: int) -> np.ndarray:
@@ -248,6 +285,7 @@ def plot_per_source(
     if limit is not None:
         words = f"{limit_label or 'gate'} {limit:g}"
         ax.axvline(1 - limit if correlation else limit, color=_ALERT, ls="--", label=words)
+    _describe(ax, _each_source(folds, metric, arms, limit))
     name = f"{metric.upper()} of the held-out source"
     _frame(ax, name + (" (right is better)" if correlation else " (VMAF points)"), "")
     _list_rows(ax, list(loss.index), "held-out source")
@@ -255,6 +293,16 @@ def plot_per_source(
     _correlation_axis(ax, drawn) if correlation else ax.set_xlim(left=0)
     _legend(ax)
     return ax
+
+
+def _each_source(folds: pd.DataFrame, metric: str, arms: Sequence[str], limit: float | None) -> str:
+    form = ".7f" if metric in _CORRELATIONS else ".3f"
+    said = "; ".join(
+        _range_of(_of_arm(folds, arm), metric, form, ARMS[arm].label) for arm in reversed(arms)
+    )
+    count = folds["held_out"].nunique()
+    words = f"{metric.upper()} of {count} held-out sources, a row each, the worst on top: {said}."
+    return words + ("" if limit is None else f" The dashed line is at {limit:g}.")
 
 
 def _mark_not_finite(ax: Axes, rows: np.ndarray, edge: float, colour: str) -> None:
@@ -339,8 +387,23 @@ def plot_lift(difference: Mapping[str, Any], *, ax: Axes) -> Axes:
     _list_rows(ax, list(per_source.index), "held-out source", last=["mean, 95 % interval"])
     if metric == "plcc":
         _mark_floor(ax)
-    _write_margin(ax, values, "+.6f" if correlation else "+.3f")
+    form = "+.6f" if correlation else "+.3f"
+    _write_margin(ax, values, form)
+    _describe(ax, _lifted(difference, form, correlation))
     return ax
+
+
+def _lifted(difference: Mapping[str, Any], form: str, correlation: bool) -> str:
+    mean, low, high = (text(difference[k], form, NOT_FINITE) for k in ("mean", "low", "high"))
+    per_source = pd.Series(difference["per_source"], dtype=float)
+    better = int(((per_source > 0) if correlation else (per_source < 0)).sum())
+    ends = [text(value, form, NOT_FINITE) for value in (per_source.min(), per_source.max())]
+    arm = difference["arm"]
+    return (
+        f"{difference['metric'].upper()} of {arm} minus {difference['baseline']}, a dot per "
+        f"held-out source from {ends[0]} to {ends[1]}: {arm} is better in {better} of "
+        f"{len(per_source)}. Mean {mean}, 95 % interval {low} to {high}."
+    )
 
 
 def _or_nan(value: float | None) -> float:

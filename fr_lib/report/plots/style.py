@@ -17,8 +17,8 @@ from fr_lib.schema import encoder_index
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.collections import QuadMesh
     from matplotlib.figure import Figure
-    from matplotlib.image import AxesImage
 
 
 WIDTH_IN = 7.2
@@ -27,13 +27,14 @@ SMALL = 9.0  # smallest font size, pt
 MAX_PANELS = 24
 COUNTED_SOURCES = 20  # a coverage map of more has no room for counts
 # Hue tells the coding standard (blue h264, red to yellow hevc, green av1, purple vvc), marker the
-# maker (circle software, square NVIDIA, triangle AMD, diamond Intel, plus Apple). Colours are
-# from Okabe-Ito and Paul Tol. Those that share a marker stay apart under every kind of colour
-# blindness (tests/test_plots.py); where two others are close, the marker tells them apart.
+# maker of the chip (square NVIDIA, triangle AMD, diamond Intel, plus Apple); software has a marker
+# for each, as a figure may show nothing else. Colours are from Okabe-Ito and Paul Tol. Those of one
+# maker stay apart under every kind of colour blindness (tests/test_plots.py); where two others are
+# close, the marker tells them apart.
 PALETTE: Mapping[str, tuple[str, str]] = {
     "libx264": ("#0072B2", "o"),
-    "libaom-av1": ("#225555", "o"),
-    "libx265": ("#D55E00", "o"),
+    "libaom-av1": ("#225555", "X"),
+    "libx265": ("#D55E00", "v"),
     "h264_nvenc": ("#222255", "s"),
     "hevc_nvenc": ("#FDB366", "s"),
     "av1_nvenc": ("#117733", "s"),
@@ -43,11 +44,16 @@ PALETTE: Mapping[str, tuple[str, str]] = {
     "h264_qsv": ("#33BBEE", "D"),
     "hevc_qsv": ("#EE99AA", "D"),
     "av1_qsv": ("#BBCC33", "D"),
-    "libvvenc": ("#C2A5CF", "o"),
-    "libsvtav1": ("#009E73", "o"),
+    "libvvenc": ("#C2A5CF", "*"),
+    "libsvtav1": ("#009E73", "<"),
     "h264_videotoolbox": ("#004488", "P"),
     "hevc_videotoolbox": ("#993404", "P"),
 }
+# Names under an axis that end at it, whatever the font.
+UPRIGHT = {"rotation": 90, "ha": "right", "va": "center", "rotation_mode": "anchor"}
+# Of the cells of a heatmap in an SVG: a dark page turns their shades round.
+HEAT = "heat"
+_SHADES = 48  # a scale of more would be kept as pixels
 _INK = "#333333"
 _ALERT = "#BB5566"
 _GRID = "#DDDDDD"
@@ -89,6 +95,11 @@ def rows_height(count: int) -> float:
     4.4
     """
     return float(np.clip(round(1.76 + 0.22 * count, 2), 2.6, 16.0))
+
+
+def _describe(drawn: Axes | Figure, words: str) -> None:
+    """Say what is seen, for those who cannot see it: ``RunDir.save_figure`` keeps it."""
+    drawn.set_label(words)
 
 
 def _label(ax: Axes, x: str, y: str) -> None:
@@ -152,7 +163,7 @@ def _scatter(ax: Axes, rows: pd.DataFrame, y: np.ndarray) -> None:
         ax.scatter(
             rows["vmaf"].to_numpy()[own],
             y[own],
-            s=7,
+            s=9,
             color=colour,
             marker=marker,
             alpha=0.55,
@@ -176,23 +187,34 @@ def _solid_markers(legend: Any) -> None:
 
 def _part_of(name: str, low: float, high: float) -> Colormap:
     """Cut a colour map: its palest shades read as empty cells, its darkest hide the text."""
-    return ListedColormap(colormaps[name](np.linspace(low, high, 256)))
+    return ListedColormap(colormaps[name](np.linspace(low, high, _SHADES)))
 
 
-def _heatmap(ax: Axes, values: np.ma.MaskedArray, cmap: Colormap, norm: Normalize) -> AxesImage:
+def _heatmap(ax: Axes, values: np.ma.MaskedArray, cmap: Colormap, norm: Normalize) -> QuadMesh:
     """Draw cells with white gaps; a masked one stays white and gets a dot."""
-    image = ax.imshow(values, aspect="auto", cmap=cmap, norm=norm, interpolation="nearest")
     height, width = values.shape
+    edges = np.arange(width + 1) - 0.5, np.arange(height + 1) - 0.5
     gap = 1.2 if height <= 60 else 0.3
-    ax.hlines(np.arange(height - 1) + 0.5, -0.5, width - 0.5, color="white", linewidth=gap)
-    ax.vlines(np.arange(width - 1) + 0.5, -0.5, height - 0.5, color="white", linewidth=gap)
+    cells = ax.pcolormesh(
+        *edges, values, cmap=cmap, norm=norm, edgecolors="white", linewidth=gap, gid=HEAT
+    )
+    ax.set_ylim(height - 0.5, -0.5)
     rows, columns = np.nonzero(np.ma.getmaskarray(values))
     ax.plot(columns, rows, linestyle="none", marker=".", color=_FAINT, markersize=2.5)
-    return image
+    return cells
 
 
-def _write_cells(ax: Axes, image: AxesImage, texts: Mapping[tuple[int, int], str]) -> None:
-    shades = image.to_rgba(image.get_array())
+def _bar(cells: QuadMesh, axes: Any, unit: str) -> Axes:
+    """Draw the scale of a heatmap beside its axes, and return it."""
+    bar = cells.get_figure(root=True).colorbar(cells, ax=axes)
+    bar.solids.set_gid(HEAT)
+    bar.set_label(unit, fontsize=SMALL + 0.5)
+    bar.ax.tick_params(labelsize=SMALL, which="both")
+    return bar.ax
+
+
+def _write_cells(ax: Axes, cells: QuadMesh, texts: Mapping[tuple[int, int], str]) -> None:
+    shades = cells.to_rgba(cells.get_array())
     for (row, column), text in texts.items():
         light = shades[row, column, :3] @ (0.299, 0.587, 0.114)
         ax.text(
