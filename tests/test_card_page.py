@@ -320,6 +320,11 @@ def test_a_file_that_nobody_may_score_with_says_so_on_the_strip(smoke, hopeless)
         assert "ONNX (audit trail)" in screen(done)
 
 
+def test_a_fit_that_clears_no_floor_is_not_called_unmeasured(smoke, hopeless):
+    assert "would also be cleared by ADR-0319's recipe (mean PLCC at least" in screen(smoke)
+    assert "here nothing else that was measured clears its floors" in screen(hopeless)
+
+
 def test_rows_per_encode_are_no_frames(nvenc):
     said = screen(nvenc)
     assert "typical error of an encode" in said
