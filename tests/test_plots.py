@@ -359,9 +359,8 @@ def test_fold_grid_has_a_panel_per_fold_and_one_legend():
     assert len(fig.axes) == 4
     assert [t.get_text() for t in fig.legends[0].get_texts()] == TWO
     assert all(p.get_legend() is None for p in fig.axes)
-    assert f"1-PLCC {1 - own['plcc'].iloc[0]:.1e}\nRMSE {own['rmse'].iloc[0]:.3f}" in texts(
-        fig.axes[0]
-    )
+    plcc, rmse = own[["plcc", "rmse"]].iloc[0]
+    assert f"1-PLCC {1 - plcc:.0e}\nRMSE {rmse:.3f}" in texts(fig.axes[0])
     assert fig.get_suptitle() == ""
     assert fig.get_figwidth() == plots.WIDTH_IN
 
