@@ -35,6 +35,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         ],
         "outside": ["measure_outside", "shipped_report"],
         "rivals": ["MAP"],
+        "translation": ["make_translation"],
         "transfer": ["LEAVE_ONE_OUT", "ONE_CODEC", "run_transfer"],
     },
 )
