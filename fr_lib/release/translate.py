@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 from fr_lib.corpus import TEACHERS, Corpus, load_corpus
 from fr_lib.errors import ArtefactError, GateFailed, say
@@ -34,15 +35,17 @@ def publish_translations(
     names = list(dict.fromkeys(teachers or ANOTHER))
     for name in names:
         translation_id(name)
-    corpus = load_corpus(corpus_file)
+    # Once: what the first one writes is a change of the checkout.
+    corpus, made_by = load_corpus(corpus_file), provenance()
     for name in names:
-        yield publish_translation(corpus, name, model_dir, **how)
+        yield publish_translation(corpus, name, model_dir, made_by, **how)
 
 
 def publish_translation(
     corpus: Corpus,
     teacher: str,
     model_dir: str | Path,
+    made_by: Mapping[str, Any],
     *,
     dry_run: bool = False,
     sign: bool = False,
@@ -54,6 +57,8 @@ def publish_translation(
     corpus : Corpus
         As :func:`fr_lib.evaluate.make_translation` takes it.
     teacher : str
+    made_by : mapping
+        Versions, platform, git revision.
     model_dir, dry_run, sign
         As in :func:`publish`.
 
@@ -80,7 +85,7 @@ def publish_translation(
         path = Path(made) / f"{model_id}.onnx"
         facts = export_translation(model, teacher, path)
         data = path.read_bytes()
-    card = translation_card(facts, plain(found), corpus, provenance())
+    card = translation_card(facts, plain(found), corpus, made_by)
     described = TRANSLATION_DESCRIPTION.format(title=TEACHERS[teacher].title)
     row = registry_row(card, description=described)
     with nullcontext() if dry_run else _alone(Path(model_dir)):
