@@ -23,7 +23,7 @@ class Fixed:
 
     Width, share and ridge were chosen from a handful of round numbers on the folds of the shipped
     corpus, so its held-out figures flatter them a little: other choices among these moved the RMSE
-    by up to a tenth of a point.
+    by up to a few tenths of a point.
 
     Attributes
     ----------
