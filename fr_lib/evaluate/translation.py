@@ -16,7 +16,6 @@ from fr_lib.evaluate.clauses import FAIL, MIN_SOURCES
 from fr_lib.evaluate.gate import _finite_clause, _mean_clause, _worst_clause, verdict
 from fr_lib.evaluate.loso import metrics, paired_difference
 from fr_lib.evaluate.own import _rival_clause, _rows_clause
-from fr_lib.evaluate.rivals import MAP
 from fr_lib.schema import NEWEST_VOCAB
 from fr_lib.train import Translation, fit_translation
 
@@ -96,31 +95,30 @@ def make_translation(corpus: Corpus, teacher: str) -> tuple[Translation, dict[st
         model = rows.fit(~held)
         corrected[held] = rows.predict(model, held)
         mapped[held] = rows.predict(model.map_alone(), held)
-    answers = {CORRECTED: corrected, MAP: mapped}
+    answers = {CORRECTED: corrected, MAP_ALONE: mapped}
     folds = _folds(answers, rows.target, groups)
     gate = _gate(folds, corpus, CORRECTED)
     beaten = next(c for c in gate["clauses"] if c["name"] == "RMSE against a rival")
     method, model = CORRECTED, rows.fit(np.full(len(groups), True))
     if beaten["status"] == FAIL:
-        method, model, gate = MAP_ALONE, model.map_alone(), _gate(folds, corpus, MAP)
-    arm = CORRECTED if method == CORRECTED else MAP
-    off = answers[arm] - rows.target
+        method, model, gate = MAP_ALONE, model.map_alone(), _gate(folds, corpus, MAP_ALONE)
+    off = answers[method] - rows.target
     return model, {
         "teacher": teacher,
         "method": method,
-        "folds": _records(folds, arm),
-        "summary": _summary(folds, arm),
-        "map": _summary(folds, MAP),
+        "folds": _records(folds, method),
+        "summary": _summary(folds, method),
+        "map": _summary(folds, MAP_ALONE),
         "against_map": {
             key: float(value)
-            for key, value in paired_difference(folds, CORRECTED, MAP, "rmse").items()
+            for key, value in paired_difference(folds, CORRECTED, MAP_ALONE, "rmse").items()
             if key in ("mean", "low", "high")
         },
         "own_size": _own_size(off, rows.src_scale, groups),
         "interval": {
             "share": SHARE,
             "encode": _within(_encode_means(off, corpus.table)),
-            "untrained": _within(_encode_means(_unseen(rows, groups, arm), corpus.table)),
+            "untrained": _within(_encode_means(_unseen(rows, groups, method), corpus.table)),
             "frame": _within(off),
         },
         "domain": domain_of(corpus),
@@ -153,8 +151,12 @@ def _gate(folds: pd.DataFrame, corpus: Corpus, arm: str) -> dict[str, Any]:
         _worst_clause(own),
         _rows_clause({"sources": sources}),
     ]
-    if arm != MAP:
-        rival = {"name": MAP, "rmse": _summary(folds, MAP)["rmse"], "formula_teacher": False}
+    if arm != MAP_ALONE:
+        rival = {
+            "name": MAP_ALONE,
+            "rmse": _summary(folds, MAP_ALONE)["rmse"],
+            "formula_teacher": False,
+        }
         arms = {arm: {"summary": {"mean_rmse": _summary(folds, arm)["rmse"]}}}
         clauses.append(_rival_clause({"rival": rival, "arms": arms}, arm))
     return {key: verdict(clauses, [])[key] for key in ("gate_passed", "clauses")}
