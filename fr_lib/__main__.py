@@ -220,12 +220,27 @@ def _verify(args: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-def _predict(args: argparse.Namespace) -> int:
-    from fr_lib.release import Predictor, predict_logs
+def _translate(args: argparse.Namespace) -> int:
+    from fr_lib.release import publish_translations
 
-    predictor = Predictor.load(args.model_dir)
-    asked = (args.encoder, args.quality, args.preset, args.frames)
-    for row in predict_logs(predictor, args.log, *asked):
+    how = {"dry_run": args.dry_run, "sign": args.sign}
+    for line in publish_translations(args.corpus, args.teacher, args.model_dir, **how):
+        _tell(line)
+    return 0
+
+
+def _predict(args: argparse.Namespace) -> int:
+    from fr_lib.release import Predictor, Translator, predict_logs, translate_logs
+
+    if args.teacher:
+        translator = Translator.load(args.model_dir, args.teacher)
+        rows = translate_logs(translator, args.log, args.encoder, args.src_scale, args.frames)
+    elif args.quality is None:
+        raise InputError(say("predict", "no --quality", "a quality value", "name it"))
+    else:
+        asked = (args.encoder, args.quality, args.preset, args.frames)
+        rows = predict_logs(Predictor.load(args.model_dir), args.log, *asked)
+    for row in rows:
         per_frame = row.pop("per_frame", [])
         _tell(json.dumps(row, allow_nan=False))
         for frame in per_frame:
@@ -379,15 +394,7 @@ def _parser() -> argparse.ArgumentParser:
 
     release = commands.add_parser("release", help="put a run's model into a model folder")
     release.add_argument("--run-dir", required=True)
-    release.add_argument("--model-dir", default=MODEL_DIR, help="default: %(default)s")
-    release.add_argument(
-        "--dry-run", action="store_true", help="show the difference, write and sign nothing"
-    )
-    release.add_argument(
-        "--sign",
-        action="store_true",
-        help="sign the models with cosign (Sigstore), which must be on PATH",
-    )
+    _may_write_models(release)
     release.set_defaults(do=_release)
 
     verify = commands.add_parser("verify", help="check a model folder and its registry")
@@ -397,10 +404,37 @@ def _parser() -> argparse.ArgumentParser:
     verify.add_argument("--issuer", help="who vouched for that identity, as cosign wants it")
     verify.set_defaults(do=_verify)
 
+    translate = commands.add_parser(
+        "translate", help="make the models that estimate another teacher from VMAF v0.6.1's rows"
+    )
+    translate.add_argument("--corpus", default=DEFAULT_CORPUS, help="default: %(default)s")
+    translate.add_argument(
+        "--teacher",
+        action="append",
+        metavar="NAME",
+        help="may be repeated; default: vmaf_v1.0.16_3d0h and vmaf_v1.0.16_5d0h",
+    )
+    _may_write_models(translate)
+    translate.set_defaults(do=_translate)
+
     predict = commands.add_parser("predict", help="score logs of libvmaf")
     predict.add_argument("--encoder", required=True)
-    predict.add_argument("--quality", type=float, required=True)
+    predict.add_argument("--quality", type=float, help="needed without --teacher")
     predict.add_argument("--preset")
+    predict.add_argument(
+        "--teacher",
+        metavar="NAME",
+        help="estimate this model of libvmaf from the log's features, with a measured interval "
+        "(vmaf_v1.0.16_3d0h, vmaf_v1.0.16_5d0h); quality and preset have no part in that",
+    )
+    predict.add_argument(
+        "--src-scale",
+        type=float,
+        default=1.0,
+        metavar="F",
+        help="with --teacher: by how much the source was scaled up before it was encoded; "
+        "default: 1, its own size",
+    )
     predict.add_argument("--model-dir", default=MODEL_DIR, help="default: %(default)s")
     predict.add_argument("--frames", action="store_true", help="a line for each frame too")
     predict.add_argument(
@@ -421,6 +455,19 @@ def _parser() -> argparse.ArgumentParser:
     publish.add_argument("--out", required=True, help="new, empty, or published before")
     publish.set_defaults(do=_publish)
     return parser
+
+
+def _may_write_models(command: argparse.ArgumentParser) -> None:
+    """Add the options of a command that puts models into a folder."""
+    command.add_argument("--model-dir", default=MODEL_DIR, help="default: %(default)s")
+    command.add_argument(
+        "--dry-run", action="store_true", help="show the difference, write and sign nothing"
+    )
+    command.add_argument(
+        "--sign",
+        action="store_true",
+        help="sign the models with cosign (Sigstore), which must be on PATH",
+    )
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:

@@ -24,6 +24,7 @@ from typing import Any
 
 from fr_lib import errors
 from fr_lib.arms import SHIPPED_ARM
+from fr_lib.corpus import formula_applies
 from fr_lib.errors import PATHS, ArtefactError, FrError, printable, say
 from fr_lib.evaluate import failed_clauses
 from fr_lib.files import ROOT
@@ -353,7 +354,6 @@ def closing_lines(
     figures = loso["arms"][SHIPPED_ARM]["summary"]
     failed = [c["name"] for c in failed_clauses(gate)]
     verdict = "PASSED" if gate["gate_passed"] else f"FAILED ({', '.join(failed)})"
-    stress = run.read("outside.json")["arms"][SHIPPED_ARM]["stress"]
     adr = "PASSED" if gate["adr_gate_passed"] else "FAILED"
     return [
         f"gate:  {verdict}; ADR-0319's own recipe by ADR-0323's clauses: {adr}",
@@ -361,12 +361,22 @@ def closing_lines(
         f"{_shown(figures['mean_plcc'], '.5f')}, "
         f"worst PLCC {_shown(figures['min_plcc'], '.5f')} ({figures['worst_source']}), "
         f"mean RMSE {_shown(figures['mean_rmse'], '.3f')} VMAF points",
-        f"stress set ({stress['rows']:,} frames that no encoder of the corpus made): RMSE "
-        f"{_shown(stress['rmse'], '.3f')}, "
-        f"worst cell {_shown(stress['worst_cell']['rmse'], '.2f')}",
+        _stress_line(run),
         f"model: {run / 'model'}",
         f"open:  {page or 'no book was built'}",
     ]
+
+
+def _stress_line(run: RunDir) -> str:
+    check = run.read("audit.json")["teacher_check"]
+    if not formula_applies(check):
+        return f"stress set and block swap: not applicable, {check['reason']}"
+    stress = run.read("outside.json")["arms"][SHIPPED_ARM]["stress"]
+    return (
+        f"stress set ({stress['rows']:,} frames that no encoder of the corpus made): RMSE "
+        f"{_shown(stress['rmse'], '.3f')}, "
+        f"worst cell {_shown(stress['worst_cell']['rmse'], '.2f')}"
+    )
 
 
 def smoke_corpus(run: RunDir) -> Path:

@@ -288,6 +288,13 @@ def test_the_rivals_share_on_both_sides(clean, ours, own, status, limit):
     assert clause.reason.endswith("4.000 VMAF points")
 
 
+def test_a_rival_is_named_as_one_says_it(clean):
+    loso = loso_of(1.0, 4.0, ours=False)
+    loso["rival"]["name"] = "isotonic map of VMAF v0.6.1"
+    reason = clauses_of(clean, loso)[RIVAL].reason
+    assert reason.startswith("mean RMSE of an isotonic map of VMAF v0.6.1 on the same folds: ")
+
+
 @pytest.mark.parametrize("ours", [True, False])
 @pytest.mark.parametrize(("own", "rmse"), [(None, 4.0), (math.nan, 4.0), (0.0, 0.0), (1.0, 0.0)])
 def test_what_has_no_ratio_fails(clean, ours, own, rmse):

@@ -400,6 +400,14 @@ def test_a_per_encode_corpus_says_why_its_teacher_is_not_checked(nvenc):
     assert nvenc.json("audit.json")["teacher_check"]["n_rows"] is None
 
 
+def test_a_run_without_a_formula_closes_with_no_figure_of_the_stress_set(nvenc):
+    run = runner.RunDir(nvenc.path)
+    lines = runner.closing_lines(nvenc.json("loso.json"), nvenc.json("gate.json"), run, None)
+    reason = nvenc.json("audit.json")["teacher_check"]["reason"]
+    assert f"stress set and block swap: not applicable, {reason}" in lines
+    assert not [line for line in lines if "worst cell" in line]
+
+
 def test_the_verdict_of_a_run_is_its_exit_code(smoke, hopeless):
     for done in (smoke, hopeless):
         assert done.code == (0 if done.json("gate.json")["gate_passed"] else 1)

@@ -154,13 +154,14 @@ def _rival_clause(loso: Mapping[str, Any], arm: str) -> Clause:
     most = RIVAL_RATIO[rival["formula_teacher"]]
     ratio = _measured(own) / rival["rmse"] if rival["rmse"] else math.nan
     below = _at_most(ratio, most) if rival["formula_teacher"] else ratio < most
+    article = "an" if rival["name"][0] in "aeiou" else "a"
     return Clause(
         "RMSE against a rival",
         f"{'<=' if rival['formula_teacher'] else '<'} {most:g} x",
         _finite(ratio),
         _limit(below),
         True,
-        f"mean RMSE of a {rival['name']} on the same folds: {_shown(rival['rmse'], '.3f')} "
+        f"mean RMSE of {article} {rival['name']} on the same folds: {_shown(rival['rmse'], '.3f')} "
         "VMAF points",
         OURS,
     )

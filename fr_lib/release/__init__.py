@@ -14,5 +14,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "publish": ["publish", "publish_formula"],
         "checks": ["verdicts", "verify"],
         "ship": ["ship_model"],
+        "translate": ["publish_translations"],
+        "translator": ["Translator", "translate_logs"],
     },
 )

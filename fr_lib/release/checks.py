@@ -8,6 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ from fr_lib.release.strict import (
     schema_lines,
     schema_problems,
 )
+from fr_lib.release.translation import TRANSLATED, check_translation, translation_problems
 from fr_lib.schema import MODEL_ID, NEWEST_VOCAB
 
 # How often the files of a model may change while it is judged: each is a release by itself.
@@ -109,6 +111,9 @@ def _formula_problems(card: Mapping[str, Any], where: Path) -> list[str]:
 _OURS = {
     MODEL_ID: _Ours(_check_codec_aware, card_problems),
     FORMULA_ID: _Ours(_check_formula, _formula_problems),
+} | {
+    name: _Ours(partial(check_translation, teacher=teacher), translation_problems)
+    for name, teacher in TRANSLATED.items()
 }
 
 
@@ -148,8 +153,8 @@ def judge(
         A row that keeps the schema.
     like : str, optional
         Id of the model of ours whose rules it has to keep too: ``fr_regressor_v3`` (graph:
-        :func:`fr_lib.release.graph.network_faults`, sidecar: :func:`card_problems`) or
-        ``vmaf_v0_6_1_formula``. Default: the row's own id, if it is one.
+        :func:`fr_lib.release.graph.network_faults`, sidecar: :func:`card_problems`),
+        ``vmaf_v0_6_1_formula`` or a translation. Default: the row's own id, if it is one.
     signer, issuer : str, optional
         Who has to have signed the model, where the row names a bundle.
     since : tuple, optional

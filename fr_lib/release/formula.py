@@ -48,14 +48,24 @@ _CONSTANTS = {"axis_of_rows", "axis_of_columns", "two", "lo", "hi"}
 
 
 def _build() -> onnx.ModelProto:
-    """Write the formula of ``fr_lib.corpus.teachers`` down as a graph, step by step.
+    """Write the formula of ``fr_lib.corpus.teachers`` down as a graph."""
+    from onnx import TensorProto
+
+    graph = Graph()
+    score = graph.node("Squeeze", [formula_nodes(graph), "axis_of_columns"], "score")
+    graph.node("Cast", [score], "vmaf", to=TensorProto.FLOAT)
+    return graph.model(FORMULA_ID, FORMULA_INPUTS)
+
+
+def formula_nodes(graph: Graph) -> str:
+    """Add the formula to a graph, step by step, and return the name of its [N, 1] double score.
 
     Nothing is worked out beforehand (the lengths of the support vectors, say), so the weights are
     the digits of the model file and the bytes are the same on any machine.
     """
     from onnx import TensorProto
 
-    svr, graph = svr_parameters(), Graph()
+    svr = svr_parameters()
     rows = graph.weight("axis_of_rows", np.array([0], dtype=np.int64))
     columns = graph.weight("axis_of_columns", np.array([1], dtype=np.int64))
 
@@ -79,10 +89,7 @@ def _build() -> onnx.ModelProto:
     score = step("Sub", score, svr.score_intercept, "score_intercept")
     score = step("Div", score, svr.score_slope, "score_slope")
     bounds = [graph.weight(n, np.float64(v)) for n, v in zip(("lo", "hi"), svr.clip, strict=True)]
-    score = graph.node("Clip", [score, *bounds], "clipped")
-    score = graph.node("Squeeze", [score, columns], "score")
-    graph.node("Cast", [score], "vmaf", to=TensorProto.FLOAT)
-    return graph.model(FORMULA_ID, FORMULA_INPUTS)
+    return graph.node("Clip", [score, *bounds], "clipped")
 
 
 def export_formula(path: str | Path) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from fr_lib.corpus import (
     who_scored,
 )
 from fr_lib.errors import ArtefactError, InputError, say
-from fr_lib.release.checks import find_row, judge, state_of
+from fr_lib.release.checks import Verdict, find_row, judge, state_of
 from fr_lib.release.onnx import open_session
 from fr_lib.release.registry import REGISTRY
 from fr_lib.schema import CANONICAL_6, MODEL_ID, BlockNorm, adapter, codec_block, encoder_index
@@ -67,21 +67,8 @@ class Predictor:
             breaks a rule of :func:`judge`; one line per problem, file named.
         """
         folder, since = Path(model_dir), state_of(model_dir)
-        row = find_row(folder, model_id)
-        verdict = judge(folder, row, like=MODEL_ID, since=since)
-        if verdict.row.get("smoke", False):
-            raise ArtefactError(
-                say(
-                    str(folder / REGISTRY),
-                    f"{model_id} is marked smoke: its gate failed, or its rows were synthetic",
-                    "a model that passed its gate",
-                    "train on a corpus that passes (make book) and release that run",
-                )
-            )
-        if verdict.problems:
-            raise ArtefactError("\n".join(verdict.problems))
-        # The bytes that were judged: whatever lies in the folder by now.
-        return cls(verdict.card, open_session(verdict.model, threads))
+        verdict = judge(folder, find_row(folder, model_id), like=MODEL_ID, since=since)
+        return cls(*_opened(folder, verdict, threads))
 
     def is_trained(self, encoder: str) -> bool:
         """Say whether `encoder` had training rows.
@@ -149,6 +136,25 @@ class Predictor:
                 )
             )
         return scores
+
+
+def _opened(
+    folder: Path, verdict: Verdict, threads: int
+) -> tuple[dict[str, Any], onnxruntime.InferenceSession]:
+    """Return sidecar and session of a model that was judged, or raise ArtefactError."""
+    if verdict.row.get("smoke", False):
+        raise ArtefactError(
+            say(
+                str(folder / REGISTRY),
+                f"{verdict.name} is marked smoke: its gate failed, or its rows were synthetic",
+                "a model that passed its gate",
+                "train on a corpus that passes (make book) and release that run",
+            )
+        )
+    if verdict.problems:
+        raise ArtefactError("\n".join(verdict.problems))
+    # The bytes that were judged: whatever lies in the folder by now.
+    return verdict.card, open_session(verdict.model, threads)
 
 
 def _checked(features: np.ndarray) -> np.ndarray:

@@ -22,6 +22,10 @@ FORMULA_DESCRIPTION = (
     "VMAF v0.6.1 itself: its nu-SVR of six raw libvmaf features as a graph, to a score of 0..100 "
     "per frame, exact to 1e-3. No network, no scaler, no codec."
 )
+TRANSLATION_DESCRIPTION = (
+    "An estimate of {title} from rows of VMAF v0.6.1: a monotone map of that score and a kernel "
+    "correction by features, encoder and scale of the source, in one graph."
+)
 
 
 def registry_row(

@@ -15,6 +15,7 @@ from fr_lib.files import ROOT
 SCHEMA = "registry.schema.json"
 SIDECAR_SCHEMA = "sidecar.schema.json"
 FORMULA_SCHEMA = "formula.schema.json"
+TRANSLATION_SCHEMA = "translation.schema.json"
 MAX_JSON = 2**24  # bytes: a sidecar of 12 sources has 6 kB
 MAX_DEPTH = 100  # a sidecar has 5; what judges and writes it would give up at some hundreds
 _DATA = ROOT / "fr_lib" / "data"

@@ -14,5 +14,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "many": ["keep_processes", "pick_device", "train_many"],
         "model": ["FRRegressor", "ShippedRegressor"],
         "recipe": ["DEFAULT_RECIPE", "RECIPES", "Recipe", "beside", "recipe_for"],
+        "translation": ["FIXED", "Translation", "fit_translation"],
     },
 )
