@@ -180,6 +180,8 @@ def test_search_says_how_much_it_found_and_takes_numbers_with_or_without_commas(
     field, said = page.locator("article input[name=q]"), page.locator("#search-summary")
     field.fill("nosuchwordanywhere")
     assert said.inner_text() == "No section has all of these words."
+    field.fill("show code cell source")
+    assert said.inner_text() == "No section has all of these words."
     field.fill("slot")
     assert re.fullmatch(r"\d+ sections on \d+ pages", said.inner_text())
     assert "slot" in page.locator("#search-results p").first.inner_text().lower()

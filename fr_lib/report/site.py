@@ -27,6 +27,7 @@ UNUSED = (
 )
 # A term is no link here: it names something else, is a link already, or is the page's structure.
 _KEPT = (nodes.title, nodes.reference, nodes.literal, nodes.literal_block, nodes.raw, nodes.caption)
+_ASIDES = ".headerlink, .cell_input, details.hide > summary, script, style, button"
 _BLOCKS = ["p", "li", "dt", "dd", "td", "th", "pre", "div", "figcaption", "h1", "h2", "h3", "br"]
 # How long a description may be that search engines and previews show whole.
 _LONGEST = 160
@@ -189,7 +190,7 @@ def _sections(app: Any, out: Path, page: str) -> Iterator[dict[str, str]]:
 
     address = app.builder.get_target_uri(page)
     article = BeautifulSoup((out / address).read_text(), "html.parser").article
-    for aside in article.select(".headerlink, .cell_input, script, style, button"):
+    for aside in article.select(_ASIDES):
         aside.decompose()
     # Blocks are words of their own where their texts are put side by side.
     for block in article.find_all(_BLOCKS):

@@ -49,7 +49,7 @@ def open_run(notebook: str, given: Mapping[str, Any]) -> RunDir:
         raise ArtefactError(
             say(
                 notebook,
-                f"{run.path} holds no results of {' and '.join(missing)} yet",
+                f"{given['run_dir']} holds no results of {' and '.join(missing)} yet",
                 "a run directory in which the notebooks before this one have run",
                 f"open {next(iter(missing))} and run it first, with the same run_dir",
             )
