@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from html import unescape
+
 import nbformat
 import papermill
 import pytest
@@ -90,7 +92,7 @@ def test_progress_shows_in_a_notebook_run_by_itself_and_not_in_the_book(nvenc, s
 
 
 def state(run: RunDir) -> dict[str, str]:
-    rows = [line.split(" | ") for line in chapters_list(run).splitlines()[2:]]
+    rows = [unescape(line).split(" | ") for line in chapters_list(run).splitlines()[2:]]
     return {row[0].split("notebooks/")[1].split(".ipynb")[0]: row[-1][:-2] for row in rows}
 
 
@@ -103,10 +105,7 @@ def test_the_start_page_lists_every_notebook_with_question_and_state(smoke, tmp_
     for name in MEASURED:
         assert found[name].startswith("can run with measure = True: not measured")
     assert found[REFUSED].startswith("the rows were not all scored by")
-    table = chapters_list(RunDir(tmp_path))
-    assert "Does this model ship?" in table
-    for chapter in CHAPTERS:
-        assert (ROOT / "runs" / f"../notebooks/{chapter.name}.ipynb").resolve().is_file()
+    assert "| Does this model ship? | 01, 02 |" in chapters_list(RunDir(tmp_path))
 
 
 def test_the_start_page_runs_where_make_lab_puts_it(tmp_path, monkeypatch):
