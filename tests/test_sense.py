@@ -203,4 +203,6 @@ def test_the_shipped_folder_row_by_row():
         ("registry.json", []),
         (NAME, []),
         ("vmaf_v0_6_1_formula", []),
+        ("vmaf_v1_0_16_3d0h_from_v0_6_1", []),
+        ("vmaf_v1_0_16_5d0h_from_v0_6_1", []),
     ]
