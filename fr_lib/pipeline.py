@@ -358,8 +358,8 @@ def closing_lines(
     return [
         f"gate:  {verdict}; ADR-0319's own recipe by ADR-0323's clauses: {adr}",
         f"LOSO:  recipe {loso['recipe']['name']}, mean PLCC "
-        f"{_shown(figures['mean_plcc'], '.5f')}, "
-        f"worst PLCC {_shown(figures['min_plcc'], '.5f')} ({figures['worst_source']}), "
+        f"{_shown(figures['mean_plcc'], '.7f')}, "
+        f"worst PLCC {_shown(figures['min_plcc'], '.7f')} ({figures['worst_source']}), "
         f"mean RMSE {_shown(figures['mean_rmse'], '.3f')} VMAF points",
         _stress_line(run),
         f"model: {run / 'model'}",

@@ -302,8 +302,8 @@ def test_a_run_that_passes_ends_with_0_and_says_where_to_look(smoke):
     lines = smoke.out.splitlines()[-5:]
     assert lines == [
         f"gate:  PASSED; ADR-0319's own recipe by ADR-0323's clauses: {adr}",
-        f"LOSO:  recipe taught, mean PLCC {figures['mean_plcc']:.5f}, worst PLCC "
-        f"{figures['min_plcc']:.5f} ({figures['worst_source']}), "
+        f"LOSO:  recipe taught, mean PLCC {figures['mean_plcc']:.7f}, worst PLCC "
+        f"{figures['min_plcc']:.7f} ({figures['worst_source']}), "
         f"mean RMSE {figures['mean_rmse']:.3f} VMAF points",
         f"stress set (9,288 frames that no encoder of the corpus made): RMSE {stress['rmse']:.3f}, "
         f"worst cell {stress['worst_cell']['rmse']:.2f}",

@@ -211,6 +211,10 @@ def pair(trained_on, scored_on, rmse, scheme="train on one codec", answer="ours"
 
 TRANSFER = {
     "encoders": ["libx264", "libaom-av1"],
+    "seen": {
+        **{"ours": {"rmse": 9.0}, "codec-blind": {"rmse": 7.0}},
+        "reference": {"rmse": None},
+    },
     "pairs": [
         pair("libaom-av1", "libx264", 3.0),
         pair("libaom-av1", "libaom-av1", 4.0),
@@ -240,7 +244,7 @@ def test_the_cost_of_an_unseen_codec_stands_one_answer_per_line():
         {
             "situation": "leave one codec out",
             "answer": "ours",
-            "RMSE, seen codecs": "9.00",
+            "RMSE, seen codecs": "7.00",
             "RMSE, unseen codecs": "0.214",
             "95 % interval": "0.100 to 0.300",
             "mean |bias|": "0.0500",

@@ -172,7 +172,7 @@ def _lift_clause(own: pd.DataFrame, blind: pd.DataFrame, encoders: Sequence[str]
     headroom = 1.0 - baseline
     room = f"no {BLIND_ARM} fold"
     if math.isfinite(headroom):
-        room = f"headroom 1 - PLCC({BLIND_ARM}) = {headroom:.5f}"
+        room = f"headroom 1 - PLCC({BLIND_ARM}) = {headroom:.2g}"
     name, limit, source = LIFT_CLAUSE, f">= +{LIFT_FLOOR} PLCC", "ADR-0235"
     if len(families) < MIN_FAMILIES or not math.isfinite(headroom):
         return Clause(
@@ -207,7 +207,7 @@ def _seed_clause(own: pd.DataFrame) -> Clause:
         _finite(spread),
         _limit(_at_most(spread, SEED_SPREAD) and _at_least(lowest, MEAN_PLCC)),
         True,
-        f"{len(means)} seeds, lowest mean {lowest:.5f}; the bound is across seeds, not folds",
+        f"{len(means)} seeds, lowest mean {lowest:.7f}; the bound is across seeds, not folds",
         "ADR-0303",
     )
 

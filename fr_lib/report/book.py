@@ -111,22 +111,27 @@ _SAVED = re.compile(r'\bsave_figure\(\w+, "(\w+)"\)')
 def _stage_notebook(executed: Path, stage: Path) -> None:
     """Copy an executed notebook as the book has it.
 
-    Code is folded away, the injected cell looks like its twin, a figure that the cell saved is the
-    drawing instead of the pixels, and what is shown for a reader in JupyterLab stays there.
+    Code is folded away, and left out where it shows nothing, but for what the run was given. A figure
+    that the cell saved is the drawing instead of the pixels, and what is shown for a reader in
+    JupyterLab stays there.
     """
     import nbformat
 
-    notebook = nbformat.read(executed, as_version=4)
+    notebook, kept = nbformat.read(executed, as_version=4), []
     for cell in notebook.cells:
+        given = False
         if cell.cell_type == "code":
             tags = set(cell.metadata.get("tags", []))
+            given = "injected-parameters" in tags
             cell.metadata["tags"] = sorted(tags | {"hide-input"} - {"injected-parameters"})
             cell.outputs = [o for o in cell.outputs if not o.get("metadata", {}).get(LAB_ONLY)]
             images = [o for o in cell.outputs if "image/png" in o.get("data", {})]
             for output, name in zip(images, _SAVED.findall(cell.source), strict=False):
                 figure = drawing(stage / "figures" / f"{name}.svg")
                 output.data = nbformat.from_dict({"text/html": figure})
-    notebook.cells = [c for c in notebook.cells if "parameters" not in c.metadata.get("tags", [])]
+        if cell.cell_type != "code" or cell.outputs or given:
+            kept.append(cell)
+    notebook.cells = kept
     nbformat.write(notebook, stage / "notebooks" / executed.name)
 
 

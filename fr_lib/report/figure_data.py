@@ -34,8 +34,13 @@ def _folds(run: RunDir) -> pd.DataFrame:
     return run.read_table("folds.parquet").set_index("held_out")
 
 
-def _transfer(answer: str, column: str) -> Callable[[Mapping[str, Any]], pd.DataFrame]:
-    return lambda facts: transfer_matrix(facts, answer, column)
+def _transfer_rmse(facts: Mapping[str, Any]) -> pd.DataFrame:
+    answers = {name: transfer_matrix(facts, name, "rmse") for name in ("ours", "reference")}
+    return pd.concat(answers, names=["answer", "trained_on"])
+
+
+def _transfer_bias(facts: Mapping[str, Any]) -> pd.DataFrame:
+    return transfer_matrix(facts, "ours", "bias")
 
 
 def _outside(groups: str) -> Callable[[Mapping[str, Any]], pd.DataFrame]:
@@ -95,20 +100,11 @@ FIGURES: Mapping[str, FigureData] = {
     "per_source_rmse": FigureData("RMSE per held-out source", _FOLDS, _folds),
     "fold_grid": FigureData("Predicted against true VMAF, every fold", _FOLDS, "oof.parquet"),
     "residuals": FigureData("Residuals over VMAF", _FOLDS, "oof.parquet"),
-    "transfer_ours": FigureData(
-        "RMSE on codecs that were not trained on",
-        "05_transfer",
-        _transfer("ours", "rmse"),
-        "transfer",
-    ),
-    "transfer_reference": FigureData(
-        "The same, reference recipe", "05_transfer", _transfer("reference", "rmse"), "transfer"
+    "transfer_rmse": FigureData(
+        "RMSE on codecs that were not trained on", "05_transfer", _transfer_rmse, "transfer"
     ),
     "transfer_bias": FigureData(
-        "Bias on codecs that were not trained on",
-        "05_transfer",
-        _transfer("ours", "bias"),
-        "transfer",
+        "Bias on codecs that were not trained on", "05_transfer", _transfer_bias, "transfer"
     ),
     "transfer_ladders": FigureData(
         "Ladders of codecs seen and unseen", "05_transfer", _by("src", "ladders"), "transfer"

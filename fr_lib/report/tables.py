@@ -113,13 +113,19 @@ def reasons(clauses: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
+def _measured(value: float | None) -> str:
+    # A correlation that is not 1 must not read as 1.
+    near_one = value is not None and 0.99 < value < 1
+    return correlations([value])[0] if near_one else text(value, ".3g")
+
+
 def gate_table(clauses: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """Return clauses of a ``gate.json``, one line each."""
     return pd.DataFrame(
         {
             "clause": clause["name"],
             "limit": clause["limit"],
-            "measured": text(clause["value"], ".5g"),
+            "measured": _measured(clause["value"]),
             "status": {"pass": "✓ pass", "fail": "✗ fail"}.get(clause["status"], clause["status"]),
             "blocks shipping": "yes" if clause["blocks"] else "no",
         }
