@@ -111,9 +111,9 @@ _SAVED = re.compile(r'\bsave_figure\(\w+, "(\w+)"\)')
 def _stage_notebook(executed: Path, stage: Path) -> None:
     """Copy an executed notebook as the book has it.
 
-    Code is folded away, and left out where it shows nothing, but for what the run was given. A figure
-    that the cell saved is the drawing instead of the pixels, and what is shown for a reader in
-    JupyterLab stays there.
+    Code is folded away, and left out where it shows nothing, but for what the run was given. A
+    figure that the cell saved is the drawing instead of the pixels, and what is shown for a reader
+    in JupyterLab stays there.
     """
     import nbformat
 
