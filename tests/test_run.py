@@ -138,8 +138,8 @@ def test_02_refuses_to_start_without_the_audit(smoke, tmp_path):
     (run / "audit.json").unlink()
     failure = refused("02_loso", run)
     assert failure.exit_code == 2
-    assert "audit.json: missing" in str(failure)
-    assert "run 01_corpus_audit first" in str(failure)
+    assert "holds no results of 01_corpus_audit" in str(failure)
+    assert "open 01_corpus_audit and run it first" in str(failure)
     assert_nothing_later_is_left("02_loso", run)
 
 

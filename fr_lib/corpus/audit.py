@@ -228,8 +228,8 @@ def coverage_statement(corpus: Corpus) -> str:
         )
         hardware = [name for name in empty if ADAPTERS[name].hardware]
         if hardware:
-            which = "All" if len(hardware) == len(empty) else f"{len(hardware)} of them"
-            parts.append(f"{which} are hardware encoders: {_slots(hardware)}.")
+            rest = f"{len(hardware)} of them are hardware encoders: {_slots(hardware)}."
+            parts.append("All are hardware encoders." if hardware == empty else rest)
         parts.append(_untrained_sentence())
     parts.append(_lift_sentence(codec_families(trained)))
     return "\n\n".join(parts)

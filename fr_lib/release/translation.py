@@ -7,7 +7,7 @@ score; VMAF v0.6.1 itself, its monotone map and the kernel are nodes of it, in d
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,14 +17,15 @@ from fr_lib.corpus import TEACHERS, V061
 from fr_lib.errors import ArtefactError, InputError, say
 from fr_lib.files import write_bytes
 from fr_lib.release.formula import COPYRIGHT, LICENSE, formula_nodes
-from fr_lib.release.graph import Fault, Graph, graph_faults
+from fr_lib.release.graph import Fault, Graph, codec_aware_inputs, graph_faults
 from fr_lib.release.onnx import MAX_BYTES, check_onnx, faults_of_ours
+from fr_lib.release.sense import vocab_of
 from fr_lib.release.strict import TRANSLATION_SCHEMA, read_bytes, schema_problems
 from fr_lib.schema import (
     CANONICAL_6,
-    N_CODEC_BLOCK,
     NEWEST_VOCAB,
     NEWEST_VOCAB_VERSION,
+    VOCABULARIES,
     codec_block_layout,
 )
 from fr_lib.train import FIXED, Translation
@@ -33,11 +34,6 @@ if TYPE_CHECKING:
     import onnx
 
 _SUFFIX = "_from_v0_6_1"
-INPUTS = {
-    "features": ("N", len(CANONICAL_6)),
-    "codec_block": ("N", N_CODEC_BLOCK),
-    "src_scale": ("N", 1),
-}
 # Between the file and the same numbers in numpy: double inside, sums in another order.
 TRANSLATION_ATOL = 1e-3
 SAME = 1e-9
@@ -64,7 +60,14 @@ def translation_id(teacher: str) -> str:
 TRANSLATED = {translation_id(name): name for name in TEACHERS if name != V061.name}
 
 
-def build_translation(model: Translation, model_id: str) -> onnx.ModelProto:
+def translation_inputs(vocab: Sequence[str]) -> dict[str, tuple]:
+    """Return name and shape of the inputs of a translation of that vocabulary."""
+    return codec_aware_inputs(vocab) | {"src_scale": ("N", 1)}
+
+
+def build_translation(
+    model: Translation, model_id: str, vocab: Sequence[str] = NEWEST_VOCAB
+) -> onnx.ModelProto:
     """Write ``Translation.__call__`` down as a graph, one node per operation."""
     from onnx import TensorProto
 
@@ -114,10 +117,10 @@ def build_translation(model: Translation, model_id: str) -> onnx.ModelProto:
     score = clip(graph.node("Add", [mapped, correction], "corrected"), *model.range, "within")
     score = graph.node("Squeeze", [score, "axis_of_columns"], "translated")
     graph.node("Cast", [score], "vmaf", to=TensorProto.FLOAT)
-    return graph.model(model_id, INPUTS)
+    return graph.model(model_id, translation_inputs(vocab))
 
 
-def _template(teacher: str, places: int) -> onnx.ModelProto:
+def _template(teacher: str, places: int, vocab: Sequence[str]) -> onnx.ModelProto:
     """Return the graph of that many places, whatever a fit decides being 0."""
     n_inputs = len(CANONICAL_6) + 3
     empty = Translation(
@@ -130,11 +133,13 @@ def _template(teacher: str, places: int) -> onnx.ModelProto:
         weights=np.zeros(places),
         range=TEACHERS[teacher].range,
     )
-    return build_translation(empty, translation_id(teacher))
+    return build_translation(empty, translation_id(teacher), vocab)
 
 
 def translation_rules(
-    teacher: str, trained: Mapping[str, Any] | None = None
+    teacher: str,
+    trained: Mapping[str, Any] | None = None,
+    vocab: Sequence[str] = NEWEST_VOCAB,
 ) -> Callable[[onnx.ModelProto], Iterator[Fault]]:
     """Return what :func:`check_onnx` asks of a translation.
 
@@ -143,17 +148,19 @@ def translation_rules(
     teacher : str
     trained : mapping, optional
         ``trained_slots`` of its sidecar: places are of these codecs and of no other.
+    vocab : sequence of str
+        Of the version that its sidecar names.
     """
 
     def rules(model: onnx.ModelProto) -> Iterator[Fault]:
         from onnx import numpy_helper
 
-        yield from faults_of_ours(model, INPUTS)
+        yield from faults_of_ours(model, translation_inputs(vocab))
         tensors = {tensor.name: tensor for tensor in model.graph.initializer}
         # As many as the file has bytes for: its dims may claim any number.
         weights = tensors.get("place_weights")
         places = max(1, len(weights.raw_data) // 8) if weights else 1
-        faults = list(graph_faults(model, _template(teacher, places), _FREE))
+        faults = list(graph_faults(model, _template(teacher, places, vocab), _FREE))
         yield from faults
         if faults:
             return
@@ -162,10 +169,10 @@ def translation_rules(
             yield "a map that falls", "one that rises with VMAF v0.6.1"
         if not (numbers["input_std"] > 0).all():
             yield "input_std of 0 or less", "above 0"
-        if not all(0 <= slot < len(NEWEST_VOCAB) for slot in numbers["place_slots"].tolist()):
-            yield "place_slots outside the vocabulary", f"0..{len(NEWEST_VOCAB) - 1}"
+        if not all(0 <= slot < len(vocab) for slot in numbers["place_slots"].tolist()):
+            yield "place_slots outside the vocabulary", f"0..{len(vocab) - 1}"
         elif trained is not None:
-            found = {NEWEST_VOCAB[slot] for slot in numbers["place_slots"].tolist()}
+            found = {vocab[slot] for slot in numbers["place_slots"].tolist()}
             named = {name for name, rows in trained.items() if rows}
             if found != named:
                 yield f"places of {', '.join(sorted(found))}", f"{', '.join(sorted(named))}"
@@ -191,9 +198,10 @@ def check_translation(
         One line per rule that it breaks.
     """
     slots = card.get("trained_slots")
-    return check_onnx(
-        data, translation_rules(teacher, slots if isinstance(slots, dict) else None), where
-    )
+    trained = slots if isinstance(slots, dict) else None
+    # Without a version that is known, the sidecar is refused anyway.
+    vocab = vocab_of(card) or NEWEST_VOCAB
+    return check_onnx(data, translation_rules(teacher, trained, vocab), where)
 
 
 def translation_card(
@@ -292,9 +300,14 @@ def _disagreements(card: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
     """Yield what a schema cannot say: (what, found, allowed), right where both are the same."""
     training, folds = card["training"], card["training"]["loso_folds"]
     yield "teacher", card["teacher"], TRANSLATED.get(card["id"])
-    yield "encoder_vocab", card["encoder_vocab"], list(NEWEST_VOCAB)
-    yield "codec_block_layout", card["codec_block_layout"], codec_block_layout()
-    yield "trained_slots", sorted(card["trained_slots"]), sorted(NEWEST_VOCAB)
+    vocab = vocab_of(card)
+    if vocab is None:
+        known = ", ".join(map(str, VOCABULARIES))
+        yield "encoder_vocab_version", card["encoder_vocab_version"], known
+        return
+    yield "encoder_vocab", card["encoder_vocab"], list(vocab)
+    yield "codec_block_layout", card["codec_block_layout"], codec_block_layout(vocab)
+    yield "trained_slots", sorted(card["trained_slots"]), sorted(vocab)
     yield "rows of trained_slots", sum(card["trained_slots"].values()), training["n_rows"]
     yield "rows held out", sum(fold["n_val"] for fold in folds), training["n_rows"]
     yield "score_range", card["score_range"], list(TEACHERS[card["teacher"]].range)

@@ -22,11 +22,17 @@ GLOSSARY = "glossary"
 UNUSED = (
     *("**/*.map", "**/*.LICENSE.txt", "_static/locales", "_static/images/logo_*"),
     *("_static/scripts/fontawesome.js", "_static/vendor/fontawesome/webfonts/fa-brands*"),
+    "_static/vendor/fontawesome/webfonts/*.ttf",  # each is there as woff2 too
     *("_static/searchtools.js", "_static/language_data.js", "_static/*thebe*"),
     *("_static/*webpack-macros.html", "_static/play-solid.svg", "_static/file.png"),
 )
-# A term is no link here: it names something else, is a link already, or is the page's structure.
-_KEPT = (nodes.title, nodes.reference, nodes.literal, nodes.literal_block, nodes.raw, nodes.caption)
+# A term is no link here: it names something else, is a link or a button already, or is the page's
+# structure.
+_KEPT = (
+    *(nodes.title, nodes.reference, nodes.literal, nodes.literal_block, nodes.raw, nodes.caption),
+    nodes.thead,
+)
+_OPENED = re.compile(r"<(/?)(?:a|code|bdi)\b")
 _ASIDES = ".headerlink, .cell_input, details.hide > summary, script, style, button"
 _BLOCKS = ["p", "li", "dt", "dd", "td", "th", "pre", "div", "figcaption", "h1", "h2", "h3", "br"]
 # How long a description may be that search engines and previews show whole.
@@ -74,8 +80,23 @@ def _terms(app: Any) -> dict[str, str]:
 
 def _texts(doctree: nodes.document) -> Iterator[nodes.Text]:
     """Yield the running text of a page, what stands in tables last."""
-    texts = [t for t in doctree.findall(nodes.Text) if not _has_parent(t, _KEPT)]
+    texts = [
+        text
+        for text in doctree.findall(nodes.Text)
+        if not _has_parent(text, _KEPT) and not _is_inside_html(text)
+    ]
     yield from sorted(texts, key=lambda text: _has_parent(text, nodes.table))
+
+
+def _is_inside_html(text: nodes.Text) -> bool:
+    """Say whether a link, code or a name that is written as HTML is open where a text stands."""
+    before = text.parent[: text.parent.index(text)]
+    found = [tag for node in before if isinstance(node, nodes.raw) for tag in _tags(node)]
+    return found.count("") > found.count("/")
+
+
+def _tags(node: nodes.raw) -> list[str]:
+    return _OPENED.findall(node.astext())
 
 
 def _has_parent(node: nodes.Node, kinds: Any) -> bool:

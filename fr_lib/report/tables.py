@@ -115,8 +115,8 @@ def reasons(clauses: Sequence[Mapping[str, Any]]) -> str:
 
 def _measured(value: float | None) -> str:
     # A correlation that is not 1 must not read as 1.
-    near_one = value is not None and 0.99 < value < 1
-    return correlations([value])[0] if near_one else text(value, ".3g")
+    near_one = value is not None and 0.99999 < value < 1
+    return correlations([value])[0] if near_one else text(value, ".5g")
 
 
 def gate_table(clauses: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
