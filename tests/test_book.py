@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -402,51 +404,89 @@ def browser() -> Iterator:
         browser.close()
 
 
+@dataclass
+class Visit:
+    """What a browser met on a page: errors, dialogs, files asked for, and what `LOOK` returns."""
+
+    errors: list[str] = field(default_factory=list)
+    dialogs: list[str] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)
+    found: dict = field(default_factory=dict)
+
+
+LOOK = """() => ({
+    widths: [document.documentElement.scrollWidth, window.innerWidth],
+    images: [...document.querySelectorAll('article img')].map(i => i.naturalWidth),
+    texts: [...document.querySelectorAll('article :is(td, bdi, code)')].map(e => e.textContent),
+    injected: [...document.querySelectorAll(
+        '[onerror], img[src="x"], :is(td, p, li) script, .note, a[href^="javascript:"]'
+    )].map(e => e.outerHTML),
+})"""
+
+
+@pytest.fixture(scope="module")
+def tab(browser):
+    """The one tab in which all pages are opened: a tab for each takes three times as long."""
+    return browser.new_page()
+
+
+@pytest.fixture(scope="module")
+def visit(tab) -> Callable[[Path, int], Visit]:
+    """Return what opens a page in a window of some width; each such visit is made once."""
+    met = Visit()
+
+    def hear(dialog) -> None:
+        met.dialogs.append(dialog.message)
+        dialog.dismiss()
+
+    tab.on("console", lambda m: met.errors.append(m.text) if m.type == "error" else None)
+    tab.on("pageerror", lambda error: met.errors.append(str(error)))
+    tab.on("request", lambda request: met.asked.append(request.url))
+    tab.on("dialog", hear)
+
+    @cache
+    def made(path: Path, width: int) -> Visit:
+        nonlocal met
+        met = Visit()
+        tab.set_viewport_size({"width": width, "height": 900})
+        tab.goto(path.as_uri(), wait_until="load")
+        tab.wait_for_timeout(100)
+        met.found = tab.evaluate(LOOK)
+        return met
+
+    return made
+
+
 @pytest.mark.parametrize("width", [1400, 400])
 @pytest.mark.parametrize("name", [CARD, AUDIT, LOSO, GATE, *MORE])
-def test_a_page_opens_from_disk_whole_and_fits_its_window(browser, hopeless, name, width):
-    page = browser.new_page(viewport={"width": width, "height": 900})
-    said, asked = [], []
-    page.on("console", lambda m: said.append(m.text) if m.type == "error" else None)
-    page.on("pageerror", lambda error: said.append(str(error)))
-    page.on("request", lambda r: asked.append(r.url))
-    page.goto(hopeless.page(name).as_uri(), wait_until="load")
-    page.wait_for_timeout(100)
-    shape = page.evaluate("[document.documentElement.scrollWidth, window.innerWidth]")
-    images = page.evaluate("[...document.querySelectorAll('article img')].map(i => i.naturalWidth)")
-    page.close()
-    assert set(said) <= KNOWN
-    assert not [url for url in asked if not url.startswith(("file:", "data:"))]
-    assert shape[0] <= shape[1] + 1
-    assert all(images)
+def test_a_page_opens_from_disk_whole_and_fits_its_window(visit, hopeless, name, width):
+    met = visit(hopeless.page(name), width)
+    assert set(met.errors) <= KNOWN
+    assert met.asked[0] == hopeless.page(name).as_uri()
+    assert not [url for url in met.asked if not url.startswith(("file:", "data:"))]
+    needed, there = met.found["widths"]
+    assert needed <= there + 1
+    assert there == width
+    assert all(met.found["images"])
     if name in (CARD, AUDIT, LOSO):
-        assert images
+        assert met.found["images"]
 
 
 NAMED = {CARD, AUDIT, LOSO}  # their tables list every source
-INJECTED = """[...document.querySelectorAll(
-    '[onerror], img[src="x"], :is(td, p, li) script, .note, a[href^="javascript:"]'
-)].map(e => e.outerHTML)"""
 
 
-def test_names_of_any_kind_are_text_on_every_page(browser, hopeless):
+def test_names_of_any_kind_are_text_on_every_page(visit, hopeless):
     seen = set()
     for path in pages(hopeless):
-        page, said = browser.new_page(), []
-        page.on("dialog", lambda dialog, said=said: (said.append(dialog.message), dialog.dismiss()))
-        page.goto(path.as_uri(), wait_until="load")
-        texts = page.evaluate(
-            "[...document.querySelectorAll('article :is(td, bdi, code)')].map(e => e.textContent)"
-        )
-        injected = page.evaluate(INJECTED)
-        page.close()
-        assert (said, injected) == ([], []), path.name
+        met = visit(path, 1400)
+        texts = set(met.found["texts"])
+        assert (met.dialogs, met.found["injected"]) == ([], []), path.name
         name = path.relative_to(hopeless.page().parent).with_suffix("").as_posix()
         if name in NAMED:
             seen.add(name)
-            assert {visible(source) for source in HOSTILE_NAMES} <= set(texts), name
+            assert {visible(source) for source in HOSTILE_NAMES} <= texts, name
         if name == CARD:
-            assert {HOSTILE_RUN, f"{HOSTILE_RUN}.jsonl.gz"} <= set(texts)
+            assert {HOSTILE_RUN, f"{HOSTILE_RUN}.jsonl.gz"} <= texts
     assert seen == NAMED
 
 
@@ -459,10 +499,9 @@ def test_names_of_any_kind_are_in_the_files_of_the_run_as_they_are(hopeless):
     assert shown[0].isprintable()
 
 
-def test_the_card_shows_its_heading_and_its_verdict_in_the_first_window(browser, hopeless):
-    page = browser.new_page(viewport={"width": 1400, "height": 900})
-    page.goto(hopeless.page(CARD).as_uri(), wait_until="load")
+def test_the_card_shows_its_heading_and_its_verdict_in_the_first_window(tab, hopeless):
+    tab.set_viewport_size({"width": 1400, "height": 900})
+    tab.goto(hopeless.page(CARD).as_uri(), wait_until="load")
     for text in ("Model card: fr_regressor_v3", "Gate failed: this model does not ship."):
-        box = page.get_by_text(text).last.bounding_box()
+        box = tab.get_by_text(text).last.bounding_box()
         assert 0 <= box["y"] < 900
-    page.close()
