@@ -40,8 +40,10 @@ book: $(READY) ## corpus -> notebooks -> model and book [CORPUS=file RUN=name PR
 smoke: $(READY) ## the same on a synthetic corpus, in seconds; touches nothing tracked
 	@$(PY) -m fr_lib run --smoke
 
+# Compiled once and kept, whatever the environment says of it: 60 files of tests by each process anew
+# would take longer than most of what is in them.
 test: $(READY) browser ## all tests, on all cores
-	@$(PY) -m pytest -q -n auto --dist worksteal
+	@PYTHONDONTWRITEBYTECODE= $(PY) -m pytest -q -n auto --dist worksteal
 
 reliability: $(READY) ## the long tests of docs/reliability.md
 	@$(PY) -m pytest -q -m reliability -n auto --dist worksteal tests/reliability

@@ -40,18 +40,27 @@ def peak_gib() -> float:
 
 
 class Family:
-    """Watches the memory of this process and its children: resident, shared pages counted twice."""
+    """Watches the memory of this process and its children while the block runs.
+
+    Resident memory, shared pages counted twice.
+    """
 
     def __init__(self, every: float = 0.25):
         self.peak, self.every = 0.0, every
+        self._done = threading.Event()
+
+    def __enter__(self) -> Family:
         threading.Thread(target=self._watch, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
 
     def _watch(self) -> None:
         import psutil
 
         own = psutil.Process()
-        while True:
-            time.sleep(self.every)
+        while not self._done.wait(self.every):
             total = 0
             for process in (own, *own.children(recursive=True)):
                 with suppress(psutil.NoSuchProcess):
@@ -188,13 +197,13 @@ def _parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print, write; return 1 if memory exceeded the limit, 2 for bad input."""
     args = _parser().parse_args(arguments)
-    family = Family()
     try:
         if not args.rows >= args.sources >= 2:
             raise InputError(
                 say("--rows, --sources", f"{args.rows}, {args.sources}", "rows >= sources >= 2", "")
             )
-        section = report.measured(partial(measure, args, family))
+        with Family() as family:
+            section = report.measured(partial(measure, args, family))
         print(report.section_text(KEY, section))
         if not args.print_only:
             report.save({KEY: section}, args.results, args.page)

@@ -128,8 +128,8 @@ def _parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print, write; return 1 if time or memory exceeded its limit."""
     args = _parser().parse_args(arguments)
-    family = Family()
-    section = report.measured(partial(measure, args, family))
+    with Family() as family:
+        section = report.measured(partial(measure, args, family))
     print(report.section_text("logs", section))
     if not args.print_only:
         report.save({"logs": section}, args.results, args.page)

@@ -226,6 +226,14 @@ except SystemExit as done:
     assert loaded(code, tuple(name for name in HEAVY if name != "pandas")) == []
 
 
+def test_reading_a_notebook_builds_no_grammar():
+    """The grammar of IRIs is made anew by each process that loads jsonschema 4.25 or 4.26.
+
+    It takes longer than all else in most commands, kernels and builds, and nothing here asks it.
+    """
+    assert loaded("import nbformat, papermill", ("lark", "rfc3987_syntax")) == []
+
+
 # --- the tree
 
 # In pieces, so that this file does not contain what it looks for.

@@ -203,6 +203,15 @@ def test_a_failed_copy_goes_when_the_notebook_succeeds(written):
     assert copies(run) == {"01_corpus_audit.ipynb", "02_loso.ipynb", "03_gate.ipynb"}
 
 
+def test_processes_work_for_a_notebook(written):
+    run = written(
+        "import os\nfrom fr_lib.worker import Crew\ncrew = Crew(2)",
+        "assert crew.submit(os.getppid).result() == os.getpid()",
+        "crew.stop()",
+    )
+    assert run_notebook("01_corpus_audit", run, {"run_dir": str(run.path)}).is_file()
+
+
 def test_a_killed_kernel_is_a_failure(written):
     run = written("import os, signal", "os.kill(os.getpid(), signal.SIGKILL)", "1 + 1")
     failure = refused("01_corpus_audit", run)

@@ -5,10 +5,7 @@ from __future__ import annotations
 import math
 import os
 import signal
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -19,7 +16,7 @@ from by_hand import forward, masks_of
 from sklearn.preprocessing import StandardScaler
 
 from fr_lib.corpus import synthetic_table
-from fr_lib.errors import InputError
+from fr_lib.errors import InputError, TrainingError
 from fr_lib.schema import ADAPTERS, CANONICAL_6, N_CODEC_BLOCK, codec_block
 from fr_lib.train import (
     RECIPES,
@@ -172,11 +169,13 @@ def test_a_model_does_not_depend_on_its_neighbours_to_the_last_bit(schedule, dro
     assert weights(turned) == together
 
 
-def test_processes_train_what_one_process_trains_to_the_last_bit(monkeypatch):
+def test_kept_processes_train_what_one_trains_to_the_last_bit(monkeypatch):
+    """They are kept for the block, and no longer."""
     plans = [replace(FAST, dropout=dropout) for dropout in (0.0, 0.3)]
     here = [run(some_jobs(), plan) for plan in plans]
     monkeypatch.setattr("fr_lib.train.many.WORTH_A_PROCESS", 0)
-    monkeypatch.setattr("fr_lib.train.many.cpu_count", lambda: 3)
+    monkeypatch.setattr("fr_lib.train.many.cpu_count", lambda: 2)
+    kept = []
     with keep_processes():
         for plan, alone in zip(plans, here, strict=True):
             seen: list[float] = []
@@ -186,6 +185,10 @@ def test_processes_train_what_one_process_trains_to_the_last_bit(monkeypatch):
             assert weights(there) == weights(alone)
             assert seen[-1] == pytest.approx(1.0)
             assert [t.loss for t in there] == [t.loss for t in alone]
+            kept.append(workers())
+    assert kept[0] == kept[1]
+    assert len(kept[0]) == 2
+    assert not workers()
 
 
 def test_more_models_than_one_batch_holds():
@@ -443,100 +446,59 @@ def test_progress_rises_to_the_end():
     assert seen[-1][0].startswith("epoch 3/3, MSE ")
 
 
-def workers_of(pid: int) -> list[psutil.Process]:
+# --- how it ends ----------------------------------------------------------------------------------
+
+
+def workers() -> list[psutil.Process]:
     """Return the processes that train for this one."""
-    family = psutil.Process(pid).children(recursive=True)
+    family = psutil.Process().children(recursive=True)
     return [p for p in family if "fr_lib.worker" in p.cmdline()]
 
 
-def test_processes_are_kept_for_a_block_and_no_longer(monkeypatch):
-    monkeypatch.setattr("fr_lib.train.many.WORTH_A_PROCESS", 0)
+@pytest.fixture
+def two(monkeypatch) -> Iterator[None]:
+    """Let there be two cores; nothing that worked on them is left."""
     monkeypatch.setattr("fr_lib.train.many.cpu_count", lambda: 2)
-    run(some_jobs())
-    assert not workers_of(os.getpid())
-    with keep_processes():
-        run(some_jobs())
-        kept = workers_of(os.getpid())
-        run(some_jobs())
-        assert workers_of(os.getpid()) == kept
-        assert len(kept) == 2
-    assert not workers_of(os.getpid())
+    yield
+    assert not workers()
 
 
-def test_what_goes_wrong_in_one_process_stops_the_others(monkeypatch):
-    monkeypatch.setattr("fr_lib.train.many.cpu_count", lambda: 2)
+def train_for_ever(meanwhile: Callable[[list[psutil.Process]], None]) -> None:
+    """Start a training that nobody can wait for; do something when two processes are at work."""
+    done = []
+
+    def at_work(text: str, share: float) -> None:
+        if not done:
+            done.append(workers())
+            assert len(done[0]) == 2
+            meanwhile(done[0])
+
+    run(some_jobs(), replace(FAST, epochs=10**6), progress=at_work)
+
+
+@pytest.mark.usefixtures("two")
+def test_what_goes_wrong_in_one_process_stops_the_others():
     jobs = [Job(EVERY, SIX, 0), Job(EVERY, (*SIX, 99), 0)]
     with pytest.raises(IndexError, match="99"):
         run(jobs, replace(FAST, epochs=10**6))
 
 
-ENDLESS = """
-import sys
-import numpy as np
-from fr_lib.train import Job
-from fr_lib.errors import FrError
-from fr_lib.train import Recipe
-from fr_lib.train import many
+@pytest.mark.usefixtures("two")
+def test_ctrl_c_stops_all_processes():
+    # As in a notebook's kernel; tests/test_worker.py has a terminal, which interrupts all of them.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            train_for_ever(lambda _: os.kill(os.getpid(), signal.SIGINT))
+    finally:
+        signal.signal(signal.SIGINT, before)
 
-many.cpu_count = lambda: 2
-rng = np.random.default_rng(0)
-table, target = rng.normal(size=(600, 24)), rng.uniform(0, 100, 600)
-jobs = [Job(np.arange(600) < 500, tuple(range(w)), s) for w in (6, 24) for s in range(20)]
-try:
-    many.train_many(
-        table, target, jobs, Recipe(epochs=10**6), device="cpu",
-        progress=lambda *_: print("going", flush=True),
+
+@pytest.mark.usefixtures("two")
+def test_a_killed_process_is_one_clear_message(capfd):
+    with pytest.raises(TrainingError) as told:
+        train_for_ever(lambda at_work: at_work[0].kill())
+    assert str(told.value).startswith(
+        "training: a process was killed, most likely for want of memory;"
     )
-except FrError as refused:
-    sys.exit(str(refused))
-"""
-
-
-@contextmanager
-def endless_training() -> Iterator[tuple[subprocess.Popen, list[psutil.Process]]]:
-    """Start a training that nobody can wait for; yield it with the processes that train."""
-    with subprocess.Popen(
-        [sys.executable, "-c", ENDLESS],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        # A shell's background job ignores SIGINT, and children inherit that.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    ) as process:
-        try:
-            assert process.stdout.readline() == "going\n"
-            yield process, workers_of(process.pid)
-        finally:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-
-
-@pytest.mark.parametrize("everyone", [True, False], ids=["terminal", "kernel"])
-def test_ctrl_c_stops_all_processes(everyone):
-    with endless_training() as (process, workers):
-        assert len(workers) == 2
-        # A terminal interrupts the whole group, a notebook's kernel itself alone.
-        (os.killpg if everyone else os.kill)(process.pid, signal.SIGINT)
-        _, errors = process.communicate(timeout=30)
-        assert process.returncode != 0
-        assert "KeyboardInterrupt" in errors
-        _, alive = psutil.wait_procs(workers, timeout=10)
-        assert not alive
-
-
-def test_a_kernel_killed_at_once_leaves_no_process_behind():
-    with endless_training() as (process, workers):
-        process.kill()
-        _, alive = psutil.wait_procs(workers, timeout=20)
-        assert len(workers) == 2
-        assert not alive
-
-
-def test_a_killed_process_is_one_clear_message():
-    with endless_training() as (process, workers):
-        workers[0].kill()
-        _, errors = process.communicate(timeout=30)
-    assert process.returncode == 1
-    [line] = errors.strip().splitlines()
-    assert line.startswith("training: a process was killed, most likely for want of memory;")
+    assert capfd.readouterr() == ("", "")
