@@ -442,16 +442,16 @@ INJECTED = """[...document.querySelectorAll(
 
 
 def test_names_of_any_kind_are_text_on_every_page(browser, hopeless):
-    seen = set()
+    seen, said = set(), []
+    # One tab for all: opening one takes longer than most pages.
+    page = browser.new_page()
+    page.on("dialog", lambda dialog: (said.append(dialog.message), dialog.dismiss()))
     for path in pages(hopeless):
-        page, said = browser.new_page(), []
-        page.on("dialog", lambda dialog, said=said: (said.append(dialog.message), dialog.dismiss()))
         page.goto(path.as_uri(), wait_until="load")
         texts = page.evaluate(
             "[...document.querySelectorAll('article :is(td, bdi, code)')].map(e => e.textContent)"
         )
         injected = page.evaluate(INJECTED)
-        page.close()
         assert (said, injected) == ([], []), path.name
         name = path.relative_to(hopeless.page().parent).with_suffix("").as_posix()
         if name in NAMED:
@@ -459,6 +459,7 @@ def test_names_of_any_kind_are_text_on_every_page(browser, hopeless):
             assert {visible(source) for source in HOSTILE_NAMES} <= set(texts), name
         if name == CARD:
             assert {HOSTILE_RUN, f"{HOSTILE_RUN}.jsonl.gz"} <= set(texts)
+    page.close()
     assert seen == NAMED
 
 
