@@ -58,6 +58,7 @@ class Scale:
     qualities: tuple[str, ...] = ("libx264=18,26,34,42", "libaom-av1=25,45")
     presets: tuple[str, ...] = ("libx264=veryslow", "libaom-av1=6")
     imports: int = 5
+    warm_starts: bool = True
 
 
 QUICK = Scale(
@@ -79,6 +80,7 @@ QUICK = Scale(
     qualities=("libx264=30,40",),
     presets=(),
     imports=1,
+    warm_starts=False,
 )
 
 
@@ -600,7 +602,7 @@ def start_time(setup: Setup) -> Section:
             )
             for name, words in commands.items()
         }
-        for call in calls.values():
+        for call in calls.values() if setup.scale.warm_starts else ():
             call()
         taken = medians(calls, setup.scale.imports)
     least = taken["import numpy, onnxruntime"]

@@ -14,19 +14,10 @@ from pathlib import Path
 
 import psutil
 import pytest
+from busy import endless
 
 from fr_lib.worker import Crew, Worker, WorkerDied
 
-# Work that does not end, and says that it is at work by a file of its process's number.
-BUSY = """
-import os
-from pathlib import Path
-
-def endless(folder):
-    Path(folder, str(os.getpid())).touch()
-    while True:
-        pass
-"""
 START = """
 import sys
 from busy import endless
@@ -46,15 +37,6 @@ def worker() -> Iterator[Worker]:
     started = Worker()
     yield started
     started.stop()
-
-
-@pytest.fixture
-def busy(tmp_path, monkeypatch) -> Path:
-    """A folder that work which does not end writes to, in a module that processes find."""
-    (tmp_path / "busy.py").write_text(BUSY)
-    monkeypatch.syspath_prepend(tmp_path)
-    (tmp_path / "going").mkdir()
-    return tmp_path / "going"
 
 
 def at_work(folder: Path) -> list[psutil.Process]:
@@ -89,12 +71,10 @@ def test_a_process_that_ends_before_it_answers_is_told_as_such(worker):
         worker.call(os.getpid)
 
 
-def test_a_crew_works_side_by_side_and_is_stopped_at_once(busy):
-    from busy import endless
-
+def test_a_crew_works_side_by_side_and_is_stopped_at_once(tmp_path):
     crew = Crew(2)
-    futures = [crew.submit(endless, busy) for _ in range(2)]
-    workers = at_work(busy)
+    futures = [crew.submit(endless, tmp_path) for _ in range(2)]
+    workers = at_work(tmp_path)
     crew.stop()
     for future in futures:
         with pytest.raises(WorkerDied):
@@ -103,11 +83,11 @@ def test_a_crew_works_side_by_side_and_is_stopped_at_once(busy):
 
 
 @contextmanager
-def starter(going: Path) -> Iterator[subprocess.Popen]:
+def starter(folder: Path) -> Iterator[subprocess.Popen]:
     """Start a process in a session of its own that waits for a crew which does not end."""
     with subprocess.Popen(
-        [sys.executable, "-c", START, str(going)],
-        cwd=going.parent,
+        [sys.executable, "-c", START, str(folder)],
+        cwd=Path(__file__).parent,
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
@@ -122,9 +102,9 @@ def starter(going: Path) -> Iterator[subprocess.Popen]:
 
 
 @pytest.mark.parametrize("everyone", [True, False], ids=["terminal", "kernel"])
-def test_ctrl_c_ends_who_waits_and_all_who_work(everyone, busy):
-    with starter(busy) as process:
-        workers = at_work(busy)
+def test_ctrl_c_ends_who_waits_and_all_who_work(everyone, tmp_path):
+    with starter(tmp_path) as process:
+        workers = at_work(tmp_path)
         # A terminal interrupts the whole group, a notebook's kernel itself alone.
         (os.killpg if everyone else os.kill)(process.pid, signal.SIGINT)
         _, errors = process.communicate(timeout=30)
@@ -134,8 +114,8 @@ def test_ctrl_c_ends_who_waits_and_all_who_work(everyone, busy):
         assert psutil.wait_procs(workers, timeout=10)[1] == []
 
 
-def test_a_starter_killed_at_once_leaves_no_process_behind(busy):
-    with starter(busy) as process:
-        workers = at_work(busy)
+def test_a_starter_killed_at_once_leaves_no_process_behind(tmp_path):
+    with starter(tmp_path) as process:
+        workers = at_work(tmp_path)
         process.kill()
         assert psutil.wait_procs(workers, timeout=20)[1] == []
