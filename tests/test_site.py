@@ -27,7 +27,8 @@ VIEWS = [(theme, width) for width in (1400, 400) for theme in ("light", "dark")]
 RULES = {"light": {}, "dark": {"runOnly": ["color-contrast", "link-in-text-block"]}}
 # A drawing is one picture with words of its own; its hundreds of parts cost most of the time.
 SERIOUS = """rules => axe.run(
-    {include: [["html"]], exclude: [[".drawn svg > *"]]}, {resultTypes: ["violations"], preload: false, ...rules}
+    {include: [["html"]], exclude: [[".drawn svg > *"]]},
+    {resultTypes: ["violations"], preload: false, ...rules}
 ).then(found => found.violations.filter(v => ["serious", "critical"].includes(v.impact))
         .flatMap(v => v.nodes.map(n => `${v.id}: ${n.html.slice(0, 200)}`)))"""
 WIDTHS = "[document.documentElement.scrollWidth, window.innerWidth]"
