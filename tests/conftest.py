@@ -23,6 +23,7 @@ import pytest
 from chain import ROOT, Done, chromium, run_hopeless, run_nbval, run_nvenc, run_smoke, tree
 from filelock import FileLock
 from hypothesis import HealthCheck, settings
+from tabs import Tabs
 
 from fr_lib.corpus import V061, load_corpus, write_table
 from fr_lib.corpus.teachers import TEACHERS
@@ -98,9 +99,9 @@ def shipped_before() -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator:
+def browser() -> Iterator[Tabs]:
     with chromium() as browser:
-        yield browser
+        yield Tabs(browser)
 
 
 @pytest.fixture(scope="session")
