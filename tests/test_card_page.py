@@ -344,6 +344,8 @@ def test_another_teacher_has_no_formula_to_use_instead(smoke):
     limits = html.unescape(render_page((ROOT / "book" / "limits.md").read_text(), nothing))
     assert f"{teacher.title} is no formula of the six features" in limits
     assert "support-vector" not in limits
+    glossary = render_page((ROOT / "book" / "glossary.md").read_text(), nothing)
+    assert f"here is {teacher.title}." in html.unescape(glossary)
 
 
 def test_the_explorer_is_offered_where_the_book_has_it(smoke):
