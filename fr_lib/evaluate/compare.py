@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
@@ -112,10 +111,7 @@ def _given(run: RunDir) -> dict[str, Any]:
     """Return the parameters with which papermill ran the four steps."""
     found = {}
     for name in STEPS:
-        copy = run / "notebooks" / f"{name}.ipynb"
-        if copy.is_file():
-            noted = json.loads(copy.read_text())["metadata"].get("papermill", {})
-            found |= noted.get("parameters", {})
+        found |= run.noted(name).get("parameters", {})
     return {f"parameter: {k}": v for k, v in found.items() if k not in _PLACES}
 
 

@@ -236,10 +236,7 @@ def predict_logs(
             "formula_min": float(truth.min()),
             "difference": float(scores.mean() - truth.mean()),
             "largest_difference": float(np.abs(scores - truth).max()),
-            "frames_outside": int(out.any(axis=1).sum()),
-            "features_outside": {
-                name: int(n) for name, n in zip(CANONICAL_6, out.sum(axis=0), strict=True) if n
-            },
+            **_counts(out),
         }
         own = _own_scores(log, truth)
         row |= {f"log_{key}": value for key, value in own.get("vmaf", {}).items()}
@@ -249,6 +246,15 @@ def predict_logs(
             row["note"] = note
         rows.append(row | ({"per_frame": _per_frame(log, scores, truth, out)} if frames else {}))
     return rows
+
+
+def _counts(out: np.ndarray) -> dict[str, Any]:
+    """Return how many frames lie outside the domain, in all and by feature, of (N, 6) bool."""
+    by_feature = zip(CANONICAL_6, out.sum(axis=0), strict=True)
+    return {
+        "frames_outside": int(out.any(axis=1).sum()),
+        "features_outside": {name: int(n) for name, n in by_feature if n},
+    }
 
 
 def _own_scores(log: Log, truth: np.ndarray) -> dict[str, dict[str, Any]]:

@@ -17,11 +17,11 @@ import numpy as np
 from fr_lib.corpus import outside_domain, read_log, vmaf_from_features
 from fr_lib.errors import ArtefactError, InputError, say
 from fr_lib.release.checks import find_row, judge, state_of
-from fr_lib.release.predict import _checked, _opened
+from fr_lib.release.predict import _checked, _counts, _opened
 from fr_lib.release.registry import REGISTRY
 from fr_lib.release.strict import read_object
 from fr_lib.release.translation import TRANSLATED, translation_id
-from fr_lib.schema import CANONICAL_6, adapter, codec_block, encoder_index
+from fr_lib.schema import adapter, codec_block, encoder_index
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -159,10 +159,7 @@ def translate_logs(
             "method": card["method"] if trained else f"{card['method']}, {UNTRAINED}",
             "src_scale": float(src_scale),
             "formula_mean": float(old.mean()),
-            "frames_outside": int(out.any(axis=1).sum()),
-            "features_outside": {
-                name: int(n) for name, n in zip(CANONICAL_6, out.sum(axis=0), strict=True) if n
-            },
+            **_counts(out),
         }
         row |= _own_score(log.scores, card["teacher"], scores)
         if row["frames_outside"]:

@@ -47,12 +47,7 @@ def released_on(run: RunDir) -> str | None:
 
     It stands in the executed notebook and in none of the results, which are the same each time.
     """
-    import nbformat
-
-    copy = run / "notebooks" / "04_export.ipynb"
-    if not copy.is_file():
-        return None
-    noted = nbformat.read(copy, as_version=4).metadata.get("papermill", {}).get("end_time")
+    noted = run.noted("04_export").get("end_time")
     return noted and str(noted)[:10]
 
 
@@ -164,9 +159,10 @@ def _data(run: RunDir, folder: Path, values: Mapping[str, Any]) -> Iterator[tupl
     ours = read_json(OURS, made_by="a checkout of the project")["corpus"]["sha256"]
     known = values["audit"]["corpus_sha256"] == ours
     licence = values["export"]["row"]["license"] if known else None
-    write_json(folder / "croissant.json", croissant(values, tables, released_on(run), licence))
+    day = released_on(run)
+    write_json(folder / "croissant.json", croissant(values, tables, day, licence))
     yield "croissant.json", "data", "Croissant description of both tables"
-    (folder / "CITATION.cff").write_text(citation(values, released_on(run)))
+    (folder / "CITATION.cff").write_text(citation(values, day))
     yield "CITATION.cff", "card", "how to cite this model"
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -155,7 +154,7 @@ def run_cost(run: RunDir) -> dict[str, Any]:
         rows have none; ``networks``: how many were trained for folds and file.
     """
     seconds = {
-        chapter.name: _seconds(run / "notebooks" / f"{chapter.name}.ipynb")
+        chapter.name: run.noted(chapter.name).get("duration")
         for chapter in CHAPTERS
         if not chapter.evidence
     }
@@ -169,14 +168,6 @@ def run_cost(run: RunDir) -> dict[str, Any]:
         "encode_hours": _encode_hours(run.read_table("corpus.parquet")),
         "networks": len(folds) + sum(len(arm["folds"]) for arm in beside) + titles + len(ARMS),
     }
-
-
-def _seconds(notebook: Path) -> float | None:
-    if not notebook.is_file():
-        return None
-    return (
-        read_json(notebook, made_by=notebook.stem)["metadata"].get("papermill", {}).get("duration")
-    )
 
 
 def _encode_hours(rows: pd.DataFrame) -> float | None:

@@ -284,6 +284,16 @@ class RunDir:
                 )
         return data
 
+    def noted(self, chapter: str) -> dict[str, Any]:
+        """Return what papermill noted in the executed copy of a notebook: {} where it did not.
+
+        Parameters, times and the like; they stand in no result, which is the same each time.
+        """
+        copy = self / "notebooks" / f"{chapter}.ipynb"
+        if not copy.is_file():
+            return {}
+        return read_json(copy, made_by=chapter)["metadata"].get("papermill", {})
+
     def write_table(self, name: str, table: pd.DataFrame) -> None:
         """Write a table beside the JSON files; :meth:`read_table` reads it back."""
         with self.writing():
