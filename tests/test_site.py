@@ -263,12 +263,12 @@ def test_what_has_the_focus_can_be_seen(browser, hopeless):
 def test_a_table_that_scrolls_can_be_scrolled_with_the_keyboard(browser, hopeless):
     page = browser.new_page(viewport={"width": 400, "height": 900})
     page.goto(hopeless.page("own_corpus").as_uri(), wait_until="load")
-    table = page.locator("article [tabindex='0']").first
+    table = page.locator("article .table-box[tabindex='0']").first
     table.focus()
     page.keyboard.press("ArrowRight")
     page.wait_for_function("document.activeElement.scrollLeft > 0")
     page.set_viewport_size({"width": 3000, "height": 900})
-    page.wait_for_function("!document.querySelector('article table[tabindex]')")
+    page.wait_for_function("!document.querySelector('article .table-box[tabindex]')")
     page.close()
 
 
