@@ -98,7 +98,7 @@ def shipped_before() -> dict[str, str]:
     return tree(ROOT / "model")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def browser() -> Iterator[Tabs]:
     with chromium() as browser:
         yield Tabs(browser)
