@@ -352,6 +352,8 @@ class RunDir:
         facts = {"Date": None, "Description": words}
         png, svg = io.BytesIO(), io.BytesIO()
         figure.savefig(png, format="png", dpi=200)
+        # Laid out once, which takes longer than to draw: both files and the notebook show the same.
+        figure.set_layout_engine("none")
         # Equal figures have equal bytes.
         with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
             figure.savefig(svg, format="svg", transparent=True, metadata=facts)
