@@ -388,7 +388,7 @@ def smoke_corpus(run: RunDir) -> Path:
 
     path = run / "smoke.jsonl"
     table = synthetic_table(
-        ["libx264", "libx265", "libsvtav1"], [20, 30, 40, 50], sources=4, frames=10, seed=0
+        ["libx264", "libx265", "libsvtav1"], [20, 30, 40, 50], sources=4, frames=10, seed=1
     )
     write_table(table, path)
     return path

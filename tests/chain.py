@@ -111,7 +111,7 @@ def hopeless_table() -> pd.DataFrame:
 
 def run_smoke(folder: Path) -> Done:
     """Run on the synthetic corpus; fewer epochs than its own 30 pass the gate too."""
-    few = ("--set", "epochs=12")
+    few = ("--set", "epochs=8")
     return python("fr_lib", "run", "--smoke", *few, "--run-dir", folder, path=folder)
 
 

@@ -115,8 +115,7 @@ def _train_alone(job: Job, plan: Recipe, target: np.ndarray, seen: Counter) -> n
         return model(inputs(TABLE)).squeeze(1).numpy()
 
 
-@pytest.mark.parametrize("weight_decay", [0.0, 1e-2])
-@pytest.mark.parametrize("dropout", [0.0, 0.3])
+@pytest.mark.parametrize(("weight_decay", "dropout"), [(0.0, 0.0), (1e-2, 0.3)])
 def test_parity_with_one_model_after_another(weight_decay, dropout):
     plan = replace(TAUGHT, weight_decay=weight_decay, dropout=dropout)
     jobs = [Job(EVERY, SIX, seed=0), Job(np.arange(len(TABLE)) % 3 > 0, ALL, seed=3)]

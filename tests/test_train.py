@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
-import signal
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
@@ -481,17 +479,6 @@ def test_what_goes_wrong_in_one_process_stops_the_others():
     jobs = [Job(EVERY, SIX, 0), Job(EVERY, (*SIX, 99), 0)]
     with pytest.raises(IndexError, match="99"):
         run(jobs, replace(FAST, epochs=10**6))
-
-
-@pytest.mark.usefixtures("two")
-def test_ctrl_c_stops_all_processes():
-    # As in a notebook's kernel; tests/test_worker.py has a terminal, which interrupts all of them.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            train_for_ever(lambda _: os.kill(os.getpid(), signal.SIGINT))
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.usefixtures("two")
