@@ -8,6 +8,7 @@ the executed notebooks of ``hopeless``. Tests read them; one that has to write c
 
 from __future__ import annotations
 
+import gc
 import os
 
 # Test processes and their kernels take all cores already: more threads in each wait for each other
@@ -27,6 +28,9 @@ from tabs import Tabs
 
 from fr_lib.corpus import V061, load_corpus, write_table
 from fr_lib.corpus.teachers import TEACHERS
+
+# Until all tests are collected: it takes a sixth of that time, and nothing is left to collect.
+gc.disable()
 
 # How fast a shared machine draws an example is no property of what is tested. The same examples
 # each time, so that a change is judged by itself; `make reliability` looks further.
@@ -58,6 +62,16 @@ def load(tmp_path):
         return load_corpus(tmp_path / "rows.parquet")
 
     return through_file
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out the long tests' folder where their mark is not asked for: it makes 1,000 cases."""
+    wanted = "not reliability" not in config.option.markexpr
+    return True if collection_path.name == "reliability" and not wanted else None
+
+
+def pytest_collection_finish() -> None:
+    gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

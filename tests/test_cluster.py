@@ -21,6 +21,7 @@ import psutil
 import pytest
 from distributed import Client, LocalCluster
 
+from fr_lib.__main__ import main
 from fr_lib.corpus import read_table
 from fr_lib.encode import (
     build_grid,
@@ -418,16 +419,16 @@ def test_ctrl_c_keeps_finished_cells_and_ends_all_processes(clips, tmp_path):
     assert living_in(running.pid) == []
 
 
-def test_a_scheduler_that_is_not_there_costs_one_line(clips, tmp_path):
+def test_a_scheduler_that_is_not_there_costs_one_line(clips, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(grid, "CONNECT_S", 1)
     with socket.create_server(("127.0.0.1", 0)) as unused:
         port = unused.getsockname()[1]
-    asked = ["--source", clips[0], "--encoder", "libx264", "--quality", "30"]
+    asked = ["corpus", "--source", clips[0], "--encoder", "libx264", "--quality", "30"]
     address = f"tcp://127.0.0.1:{port}"
-    with start(*asked, "--scheduler", address, "--out", tmp_path / "c.jsonl") as running:
-        _, errors = running.communicate(timeout=60)
-    assert running.returncode == 2
-    assert errors == (
-        f"--scheduler {address}: no Dask scheduler answers there within 5 s; "
+    code = main([*map(str, asked), "--scheduler", address, "--out", str(tmp_path / "c.jsonl")])
+    assert code == 2
+    assert capsys.readouterr().err == (
+        f"--scheduler {address}: no Dask scheduler answers there within 1 s; "
         "allowed: tcp://host:port of a running one; "
         "start one with `dask scheduler`, or use --workers\n"
     )

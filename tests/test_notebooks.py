@@ -12,10 +12,10 @@ import papermill
 import pytest
 from chain import EVIDENCE, MEASURED, ROOT
 
-from fr_lib.files import read_json, sha256_of
+from fr_lib.files import sha256_of
 from fr_lib.report.digits import correlations, points
 from fr_lib.report.tables import teacher_sentence
-from fr_lib.runs import CHAPTERS, STEPS, RunDir
+from fr_lib.runs import CHAPTERS, STEPS
 from fr_lib.runs.chapters import ARTEFACTS
 
 # Jupyter's own packages warn of each other's future; nothing of ours may.
@@ -288,21 +288,3 @@ def test_nbval_finds_in_all_chapters_what_they_showed(checked):
 def test_alone_or_in_a_run_evidence_and_model_have_the_same_bytes(hopeless, checked):
     for name in ("loso.json", "gate.json", "outside.json", "model/fr_regressor_v3.onnx"):
         assert sha256_of(checked.path / name) == sha256_of(hopeless.path / name), name
-
-
-def test_03_alone_ends_with_an_error_when_the_gate_fails(hopeless, tmp_path, monkeypatch):
-    run = RunDir(tmp_path / hopeless.path.name)
-    run.path.mkdir()
-    for name in ("audit.json", "corpus.parquet", "loso.json", "folds.parquet", "networks.pt"):
-        (run / name).write_bytes((hopeless.path / name).read_bytes())
-    monkeypatch.chdir(ROOT)
-    with pytest.raises(papermill.PapermillExecutionError, match="GateFailed") as stopped:
-        papermill.execute_notebook(
-            source("03_gate"),
-            tmp_path / "out.ipynb",
-            parameters={"run_dir": str(run.path)},
-            progress_bar=False,
-        )
-    assert stopped.value.ename == "GateFailed"
-    assert "v3 retrain pending" in stopped.value.evalue
-    assert read_json(run / "gate.json", made_by="03_gate")["gate_passed"] is False

@@ -165,9 +165,10 @@ def test_04_refuses_rows_that_were_not_audited(smoke, tmp_path):
 
 def test_03_keeps_its_verdict_when_it_stops_on_a_failed_gate(hopeless, tmp_path):
     run = copy_of(hopeless, tmp_path)
-    failure = refused("03_gate", run, stop_on_fail=True)
+    failure = refused("03_gate", run)  # its own parameters stop it
     assert failure.exit_code == 1
     assert "GateFailed" in str(failure)
+    assert "v3 retrain pending" in str(failure)
     assert "mean LOSO PLCC is -" in str(failure)
     assert run.read("gate.json")["gate_passed"] is False
     assert_nothing_later_is_left("03_gate", run)
