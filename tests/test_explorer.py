@@ -469,19 +469,16 @@ def test_the_address_holds_the_state(explorer):
     explorer.page.wait_for_function("document.querySelector('#fx-quality').value === '40'")
 
 
-@pytest.mark.parametrize(
-    "address",
-    [
+def test_an_address_of_another_run_or_of_nothing_does_no_harm(smoke, explorer):
+    for address in (
         "#nothing",
         "#clip=%3Cscript%3E&cell=x&frame=-9&encoder=nobody&preset=&quality=NaN&features=1,2",
         "#features=a,b,c,d,e,f&curve=no&encoder=libx264&quality=9999&preset=p9",
         "#%E0%A4%A&features=1e99,0,0,0,0,0",
-    ],
-)
-def test_an_address_of_another_run_or_of_nothing_does_no_harm(smoke, explorer, address):
-    explorer.open(address)
-    assert_scores_are_right(smoke, explorer)
-    assert len(explorer.features()) == 6
+    ):
+        explorer.open(address)
+        assert_scores_are_right(smoke, explorer)
+        assert len(explorer.features()) == 6, address
 
 
 def test_the_keyboard_moves_a_slider(explorer):

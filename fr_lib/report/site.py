@@ -106,9 +106,15 @@ def _has_parent(node: nodes.Node, kinds: Any) -> bool:
     return False
 
 
-def _first_use(doctree: nodes.document, term: str) -> tuple[nodes.Text, re.Match[str]] | None:
+def _mark_first(texts: list[nodes.Text], term: str, link: nodes.Element) -> bool:
+    """Put a link in the place of the first use of a term; say whether there is one."""
     pattern = re.compile(term_pattern(term))
-    return next(((t, m) for t in _texts(doctree) if (m := pattern.search(t))), None)
+    found = ((at, match) for at, text in enumerate(texts) if (match := pattern.search(text)))
+    at, match = next(found, (0, None))
+    if match:
+        # What stands around it is looked through for the next term.
+        texts[at : at + 1] = _replace(texts[at], match, link)
+    return match is not None
 
 
 def _find_uses(app: Any, env: Any) -> None:
@@ -116,17 +122,19 @@ def _find_uses(app: Any, env: Any) -> None:
     terms = _terms(app)
     uses = app.fr_lib_uses = {term: [] for term in terms}
     for page in (page for page in env.collect_relations() if page != GLOSSARY):
-        doctree = env.get_doctree(page)
+        texts = [*_texts(env.get_doctree(page))]
         for term in terms:
-            if found := _first_use(doctree, term):
+            if _mark_first(texts, term, nodes.literal()):
                 uses[term].append(page)
-                _replace(*found, nodes.literal())
 
 
-def _replace(text: nodes.Text, match: re.Match[str], link: nodes.Element) -> None:
+def _replace(text: nodes.Text, match: re.Match[str], link: nodes.Element) -> list[nodes.Text]:
+    """Put a link into a text, and return the texts on both sides of it."""
     link += nodes.Text(match[0])
     around = nodes.Text(text[: match.start()]), link, nodes.Text(text[match.end() :])
-    text.parent.replace(text, [node for node in around if node.astext()])
+    around = [node for node in around if node.astext()]
+    text.parent.replace(text, around)
+    return [node for node in around if node is not link]
 
 
 def _link_terms(app: Any, doctree: nodes.document, page: str) -> None:
@@ -141,12 +149,12 @@ def _link_terms(app: Any, doctree: nodes.document, page: str) -> None:
                 [(app.env.titles[p].astext(), address(GLOSSARY, p)) for p in pages]
             )
         return
+    texts = [*_texts(doctree)]
     for term, anchor in _terms(app).items():
-        if page in app.fr_lib_uses[term] and (found := _first_use(doctree, term)):
+        if page in app.fr_lib_uses[term]:
             there = f"{address(page, GLOSSARY)}#{anchor}"
-            _replace(
-                *found, nodes.reference("", refuri=there, internal=True, classes=["term-link"])
-            )
+            link = nodes.reference("", refuri=there, internal=True, classes=["term-link"])
+            _mark_first(texts, term, link)
 
 
 def _used_in(pages: list[tuple[str, str]]) -> nodes.paragraph:

@@ -86,11 +86,10 @@ def stored(run: RunDir) -> Path:
 
 def find(run: RunDir, name: str) -> dict[str, Any] | None:
     """Return the stored result `name` if its stamps are this run's, else None."""
-    wanted = stamps(run, name)
     for path in (run / "evidence" / f"{name}.json", stored(run) / f"{name}.json"):
         if path.is_file():
             data = read_json(path, made_by=REMEDY)
-            if data.get("stamps") == wanted:
+            if data.get("stamps") == stamps(run, name):
                 return data
     return None
 
