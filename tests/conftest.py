@@ -82,9 +82,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     first, second, both, others = [], [], [], []
     for item in items:
         asks = set(getattr(item, "fixturenames", ())) & {*RUNS}
-        long, short = "hopeless" in asks, bool(asks - {"hopeless"})
+        long, short = "hopeless" in asks, bool(asks - {"hopeless", "checked"})
         (both if long and short else first if long else second if short else others).append(item)
-    half = max(0, (len(items) + 1) // 2 - len(first) - len(both))
+    # What looks at both runs comes last of the first share, which is the smaller one.
+    half = max(0, len(items) // 2 - len(first) - len(both))
     items[:] = [*first, *others[:half], *both, *second, *others[half:]]
 
 
