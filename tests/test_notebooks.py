@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import base64
 import re
+import struct
 from functools import cache
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from chain import EVIDENCE, MEASURED, ROOT
 
 from fr_lib.files import sha256_of
 from fr_lib.report.digits import correlations, points
+from fr_lib.report.plots import WIDTH_IN
 from fr_lib.report.tables import teacher_sentence
 from fr_lib.runs import CHAPTERS, STEPS
 from fr_lib.runs.chapters import ARTEFACTS
@@ -288,3 +291,15 @@ def test_nbval_finds_in_all_chapters_what_they_showed(checked):
 def test_alone_or_in_a_run_evidence_and_model_have_the_same_bytes(hopeless, checked):
     for name in ("loso.json", "gate.json", "outside.json", "model/fr_regressor_v3.onnx"):
         assert sha256_of(checked.path / name) == sha256_of(hopeless.path / name), name
+
+
+def test_a_figure_is_shown_at_the_size_of_its_file(hopeless):
+    shown = [
+        struct.unpack(">I", base64.b64decode(output.data["image/png"])[16:20])[0]
+        for path in sorted((hopeless.path / "notebooks").glob("*.ipynb"))
+        for cell in nbformat.read(path, as_version=4).cells
+        for output in cell.get("outputs", ())
+        if "image/png" in output.get("data", {})
+    ]
+    assert len(shown) > 10
+    assert set(shown) == {round(100 * WIDTH_IN)}

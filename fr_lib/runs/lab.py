@@ -67,7 +67,7 @@ def glue(name: str, value: Any) -> None:
 
 
 class LabRun(RunDir):
-    """A run directory whose long steps show in Lab how far they are, under their cell."""
+    """A run directory whose long steps show in Lab how far they are, and figures as they are."""
 
     _bar: tuple[int, Any] | None = None
 
@@ -88,6 +88,17 @@ class LabRun(RunDir):
             self._bar = shell.execution_count, display(data, display_id=True, **shown)
         else:
             self._bar[1].update(data, **shown)
+
+    def save_figure(self, figure: Any, name: str) -> Any:
+        """Save a figure, and let Lab show it at the size of the file.
+
+        By itself Lab cuts a figure to its ink, and draws it twice more for that.
+        """
+        if (shell := _shell()) is not None:
+            from matplotlib_inline.config import InlineBackend
+
+            InlineBackend.instance(parent=shell).print_figure_kwargs = {"bbox_inches": None}
+        return super().save_figure(figure, name)
 
 
 def _shell() -> Any:
