@@ -205,8 +205,9 @@ def test_search_says_how_much_it_found_and_takes_numbers_with_or_without_commas(
     field, said = page.locator("article input[name=q]"), page.locator("#search-summary")
     field.fill("nosuchwordanywhere")
     assert said.inner_text() == "No section has all of these words."
-    field.fill("show code cell source")
-    assert said.inner_text() == "No section has all of these words."
+    # The words of a bar that unfolds code are no text of the page.
+    bars = page.evaluate("bookSections.filter(s => /show code cell/i.test(s.text)).length")
+    assert bars == 0
     field.fill("slot")
     assert re.fullmatch(r"\d+ sections on \d+ pages", said.inner_text())
     assert "slot" in page.locator("#search-results p").first.inner_text().lower()
