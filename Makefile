@@ -102,7 +102,7 @@ lint: $(READY) ## what the commit hooks check, changing nothing
 	@$(PY) -m ruff check
 	@$(PY) -m ruff format --check
 	@.venv/bin/codespell
-	@$(PY) -m nbstripout --verify notebooks/*.ipynb
+	@$(PY) -m nbstripout --keep-id --verify notebooks/*.ipynb
 
 clean: ## remove caches; runs/ and .venv stay
 	@rm -rf .pytest_cache .ruff_cache .hypothesis .ipynb_checkpoints notebooks/.ipynb_checkpoints *.egg-info

@@ -6,6 +6,8 @@ import ast
 import base64
 import re
 import struct
+import subprocess
+import sys
 from functools import cache
 from pathlib import Path
 
@@ -186,6 +188,16 @@ def test_what_shows_figures_is_compared_when_it_runs_again(name):
 def test_cells_have_stable_ids(name):
     ids = [cell.id for cell in notebook(name).cells]
     assert ids == [f"{name[:2]}-{i:02d}" for i in range(len(ids))]
+
+
+def test_they_carry_nothing_that_the_commit_hook_takes_away():
+    [hook] = re.findall(
+        r"entry: \.venv/bin/(nbstripout.*)", (ROOT / ".pre-commit-config.yaml").read_text()
+    )
+    paths = map(str, (ROOT / "notebooks").glob("*.ipynb"))
+    words = [sys.executable, "-m", *hook.split(), "--verify", *paths]
+    assert subprocess.run(words, check=False).returncode == 0
+    assert f"-m {hook} --verify" in (ROOT / "Makefile").read_text()
 
 
 @each

@@ -769,6 +769,18 @@ def test_without_logs_the_table_is_empty_and_the_sentence_says_so():
     assert tables.logs_sentence(none) == "No logs were given when this was measured."
 
 
+def test_figures_of_networks_from_another_machine_say_so(facts):
+    own = facts["recipes"]["taught"]
+    assert tables.own_networks_sentence(facts, own) == "These are the networks of this run."
+    other = json.loads(json_text(own))
+    other["arms"]["v3"]["stress"]["rmse"] = 0.51
+    assert tables.own_networks_sentence(facts, other).endswith(
+        "Those of this run, which the gate asks, have an RMSE of 0.510."
+    )
+    other["arms"]["v3"]["stress"]["rmse"] = None
+    assert tables.own_networks_sentence(facts, other).endswith("have an RMSE of not measured.")
+
+
 @pytest.mark.parametrize(
     ("groups", "names"),
     [

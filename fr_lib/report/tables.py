@@ -480,6 +480,28 @@ def logs_table(facts: Mapping[str, Any]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=LOG_COLUMNS)
 
 
+def own_networks_sentence(facts: Mapping[str, Any], outside: Mapping[str, Any]) -> str:
+    """Return whether what was measured are the networks of a run, and their own error if not.
+
+    A processor of another kind rounds another way, and thousands of steps later that shows.
+
+    Parameters
+    ----------
+    facts : mapping
+        The evidence ``beyond``.
+    outside : mapping
+        ``outside.json`` of the run.
+    """
+    measured = facts["recipes"][facts["shipped"]]["arms"][SHIPPED_ARM]["stress"]["rmse"]
+    own = outside["arms"][SHIPPED_ARM]["stress"]["rmse"]
+    if text(own, ".6g") == text(measured, ".6g"):
+        return "These are the networks of this run."
+    return (
+        "They were trained elsewhere, by this recipe on these rows, where the processor rounded "
+        f"another way. Those of this run, which the gate asks, have an RMSE of {text(own, '.3f')}."
+    )
+
+
 def logs_sentence(facts: Mapping[str, Any]) -> str:
     """Return what the logs of other origins say of the shipped network, in one sentence."""
     logs = facts["recipes"][facts["shipped"]]["logs"]

@@ -83,7 +83,7 @@ CHAPTERS = (
     Chapter("06_ceiling_and_ablation", (*_ROWS, "loso.json"), evidence="ablation"),
     Chapter(
         "07_outside_the_corpus",
-        (*_ROWS, "loso.json", "networks.pt"),
+        (*_ROWS, "loso.json", "networks.pt", "outside.json"),
         evidence="beyond",
         refuses=_needs_a_formula,
     ),
