@@ -771,11 +771,12 @@ def test_without_logs_the_table_is_empty_and_the_sentence_says_so():
 
 def test_figures_of_networks_from_another_machine_say_so(facts):
     own = facts["recipes"]["taught"]
-    assert tables.own_networks_sentence(facts, own) == "These are the networks of this run."
+    same = tables.own_networks_sentence(facts, own)
+    assert same == "What was measured are the networks of this run."
     other = json.loads(json_text(own))
     other["arms"]["v3"]["stress"]["rmse"] = 0.51
     assert tables.own_networks_sentence(facts, other).endswith(
-        "Those of this run, which the gate asks, have an RMSE of 0.510."
+        "those of this run, which the gate asks, have an RMSE of 0.510."
     )
     other["arms"]["v3"]["stress"]["rmse"] = None
     assert tables.own_networks_sentence(facts, other).endswith("have an RMSE of not measured.")

@@ -495,10 +495,11 @@ def own_networks_sentence(facts: Mapping[str, Any], outside: Mapping[str, Any]) 
     measured = facts["recipes"][facts["shipped"]]["arms"][SHIPPED_ARM]["stress"]["rmse"]
     own = outside["arms"][SHIPPED_ARM]["stress"]["rmse"]
     if text(own, ".6g") == text(measured, ".6g"):
-        return "These are the networks of this run."
+        return "What was measured are the networks of this run."
     return (
-        "They were trained elsewhere, by this recipe on these rows, where the processor rounded "
-        f"another way. Those of this run, which the gate asks, have an RMSE of {text(own, '.3f')}."
+        "What was measured are networks of this recipe, trained on these rows elsewhere, where the "
+        "processor rounded another way; those of this run, which the gate asks, have an RMSE of "
+        f"{text(own, '.3f')}."
     )
 
 
