@@ -47,7 +47,7 @@ from fr_lib.evaluate.outside import (
     worst_frames_report,
 )
 from fr_lib.files import json_text, sha256_of
-from fr_lib.report import tables
+from fr_lib.report import outside, tables
 from fr_lib.report.plots.recipes import plot_outside
 from fr_lib.runs import plain
 from fr_lib.schema import ADAPTERS, CANONICAL_6, NEWEST_VOCAB, codec_block
@@ -757,7 +757,7 @@ def test_the_logs_table_and_its_sentence(facts):
     (line,) = table.to_dict(orient="records")
     assert (line["log"], line["frames"], line["outside"]) == ("l", "2", "0%")
     assert (line["v1"], line["v3"], line["adr0319 v3"]) == ("0.500", "0.450", "8.00")
-    assert tables.logs_sentence(facts).startswith(
+    assert outside.logs_sentence(facts).startswith(
         "Over 1 logs the network that ships errs by 0.450"
     )
 
@@ -766,20 +766,20 @@ def test_without_logs_the_table_is_empty_and_the_sentence_says_so():
     none = {"shipped": "taught", "recipes": {n: {"logs": []} for n in ("taught", "adr0319")}}
     assert list(tables.logs_table(none)) == tables.LOG_COLUMNS
     assert len(tables.logs_table(none)) == 0
-    assert tables.logs_sentence(none) == "No logs were given when this was measured."
+    assert outside.logs_sentence(none) == "No logs were given when this was measured."
 
 
 def test_figures_of_networks_from_another_machine_say_so(facts):
     own = facts["recipes"]["taught"]
-    same = tables.own_networks_sentence(facts, own)
+    same = outside.own_networks_sentence(facts, own)
     assert same == "What was measured are the networks of this run."
     other = json.loads(json_text(own))
     other["arms"]["v3"]["stress"]["rmse"] = 0.51
-    assert tables.own_networks_sentence(facts, other).endswith(
+    assert outside.own_networks_sentence(facts, other).endswith(
         "those of this run, which the gate asks, have an RMSE of 0.510."
     )
     other["arms"]["v3"]["stress"]["rmse"] = None
-    assert tables.own_networks_sentence(facts, other).endswith("have an RMSE of not measured.")
+    assert outside.own_networks_sentence(facts, other).endswith("have an RMSE of not measured.")
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
-    submodules=["another", "plots", "tables", "transfer"],
+    submodules=["another", "outside", "plots", "tables", "transfer"],
     submod_attrs={
         "book": ["build_book"],
         "compare": ["write_comparison"],
