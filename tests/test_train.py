@@ -100,9 +100,10 @@ def train_alone(job: Job, plan: Recipe) -> np.ndarray:
 # --- parity with the plain loop -------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("weight_decay", [0.0, 1e-2])
-@pytest.mark.parametrize("schedule", ["constant", "cosine"])
-@pytest.mark.parametrize("dropout", [0.0, 0.3])
+@pytest.mark.parametrize(
+    ("weight_decay", "schedule", "dropout"),
+    [(0.0, "constant", 0.0), (1e-2, "cosine", 0.0), (0.0, "cosine", 0.3), (1e-2, "constant", 0.3)],
+)
 def test_parity_with_one_model_after_another(weight_decay, schedule, dropout):
     plan = replace(FAST, weight_decay=weight_decay, schedule=schedule, dropout=dropout)
     jobs = some_jobs()
