@@ -315,22 +315,22 @@ def test_what_is_no_address_is_refused(cells, tmp_path, address):
 
 
 def test_a_server_that_never_answers_is_refused(cells, tmp_path, monkeypatch):
-    monkeypatch.setattr(grid, "CONNECT_S", 1)
+    monkeypatch.setattr(grid, "CONNECT_S", 0.3)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         work = on_cluster(scheduler=f"tcp://127.0.0.1:{silent.getsockname()[1]}", report=quiet)
-        with pytest.raises(InputError, match="no Dask scheduler answers there within 1 s"):
+        with pytest.raises(InputError, match="no Dask scheduler answers there within 0.3 s"):
             make_corpus(cells, tmp_path / "c.jsonl", FFMPEG, quiet, work)
 
 
 def test_a_scheduler_without_workers_is_refused(cells, tmp_path, monkeypatch):
-    monkeypatch.setattr(grid, "WORKERS_S", 1)
+    monkeypatch.setattr(grid, "WORKERS_S", 0.3)
     said: list[str] = []
     with (
         LocalCluster(n_workers=0, dashboard_address="127.0.0.1:0") as empty,
-        pytest.raises(InputError, match="no worker joined within 1 s"),
+        pytest.raises(InputError, match="no worker joined within 0.3 s"),
     ):
         make_corpus(cells, tmp_path / "c.jsonl", FFMPEG, quiet, on(empty, said.append))
-    assert said == [f"waiting up to 1 s for a worker at {empty.scheduler_address}"]
+    assert said == [f"waiting up to 0.3 s for a worker at {empty.scheduler_address}"]
 
 
 @pytest.mark.parametrize("workers", [None, 0, -1])
@@ -420,7 +420,7 @@ def test_ctrl_c_keeps_finished_cells_and_ends_all_processes(clips, tmp_path):
 
 
 def test_a_scheduler_that_is_not_there_costs_one_line(clips, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(grid, "CONNECT_S", 1)
+    monkeypatch.setattr(grid, "CONNECT_S", 0.3)
     with socket.create_server(("127.0.0.1", 0)) as unused:
         port = unused.getsockname()[1]
     asked = ["corpus", "--source", clips[0], "--encoder", "libx264", "--quality", "30"]
@@ -428,7 +428,7 @@ def test_a_scheduler_that_is_not_there_costs_one_line(clips, tmp_path, monkeypat
     code = main([*map(str, asked), "--scheduler", address, "--out", str(tmp_path / "c.jsonl")])
     assert code == 2
     assert capsys.readouterr().err == (
-        f"--scheduler {address}: no Dask scheduler answers there within 1 s; "
+        f"--scheduler {address}: no Dask scheduler answers there within 0.3 s; "
         "allowed: tcp://host:port of a running one; "
         "start one with `dask scheduler`, or use --workers\n"
     )
