@@ -318,7 +318,7 @@ def test_a_server_that_never_answers_is_refused(cells, tmp_path, monkeypatch):
     monkeypatch.setattr(grid, "CONNECT_S", 0.3)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         work = on_cluster(scheduler=f"tcp://127.0.0.1:{silent.getsockname()[1]}", report=quiet)
-        with pytest.raises(InputError, match="no Dask scheduler answers there within 0.3 s"):
+        with pytest.raises(InputError, match=r"no Dask scheduler answers there within 0\.3 s"):
             make_corpus(cells, tmp_path / "c.jsonl", FFMPEG, quiet, work)
 
 
@@ -327,7 +327,7 @@ def test_a_scheduler_without_workers_is_refused(cells, tmp_path, monkeypatch):
     said: list[str] = []
     with (
         LocalCluster(n_workers=0, dashboard_address="127.0.0.1:0") as empty,
-        pytest.raises(InputError, match="no worker joined within 0.3 s"),
+        pytest.raises(InputError, match=r"no worker joined within 0\.3 s"),
     ):
         make_corpus(cells, tmp_path / "c.jsonl", FFMPEG, quiet, on(empty, said.append))
     assert said == [f"waiting up to 0.3 s for a worker at {empty.scheduler_address}"]
