@@ -29,9 +29,6 @@ from tabs import Tabs
 from fr_lib.corpus import V061, load_corpus, write_table
 from fr_lib.corpus.teachers import TEACHERS
 
-# Until all tests are collected: it takes a sixth of that time, and nothing is left to collect.
-gc.disable()
-
 # How fast a shared machine draws an example is no property of what is tested. The same examples
 # each time, so that a change is judged by itself; `make reliability` looks further.
 settings.register_profile(
@@ -70,8 +67,14 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return True if collection_path.name == "reliability" and not wanted else None
 
 
-def pytest_collection_finish() -> None:
-    gc.enable()
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Let garbage lie while tests are collected: there is hardly any, and looking takes a sixth."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import signal
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
@@ -476,6 +478,17 @@ def train_for_ever(meanwhile: Callable[[list[psutil.Process]], None]) -> None:
             meanwhile(done[0])
 
     run(some_jobs(), replace(FAST, epochs=10**6), progress=at_work)
+
+
+@pytest.mark.usefixtures("two")
+def test_ctrl_c_stops_all_processes():
+    # As in a notebook's kernel; tests/test_worker.py has a terminal, which interrupts all of them.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            train_for_ever(lambda _: os.kill(os.getpid(), signal.SIGINT))
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.usefixtures("two")

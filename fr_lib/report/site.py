@@ -109,12 +109,12 @@ def _has_parent(node: nodes.Node, kinds: Any) -> bool:
 def _mark_first(texts: list[nodes.Text], term: str, link: nodes.Element) -> bool:
     """Put a link in the place of the first use of a term; say whether there is one."""
     pattern = re.compile(term_pattern(term))
-    found = ((at, match) for at, text in enumerate(texts) if (match := pattern.search(text)))
-    at, match = next(found, (0, None))
-    if match:
-        # What stands around it is looked through for the next term.
-        texts[at : at + 1] = _replace(texts[at], match, link)
-    return match is not None
+    for at, text in enumerate(texts):
+        if match := pattern.search(text):
+            # What stands around it is looked through for the next term.
+            texts[at : at + 1] = _replace(text, match, link)
+            return True
+    return False
 
 
 def _find_uses(app: Any, env: Any) -> None:

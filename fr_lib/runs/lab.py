@@ -97,7 +97,9 @@ class LabRun(RunDir):
         if (shell := _shell()) is not None:
             from matplotlib_inline.config import InlineBackend
 
-            InlineBackend.instance(parent=shell).print_figure_kwargs = {"bbox_inches": None}
+            backend = InlineBackend.instance(parent=shell)
+            # Whatever else somebody set stays.
+            backend.print_figure_kwargs = backend.print_figure_kwargs | {"bbox_inches": None}
         return super().save_figure(figure, name)
 
 
