@@ -43,7 +43,7 @@ smoke: $(READY) ## the same on a synthetic corpus, in seconds; touches nothing t
 # Compiled once and kept, whatever the environment says of it: 60 files of tests by each process anew
 # would take longer than most of what is in them.
 test: $(READY) browser ## all tests, on all cores
-	@PYTHONDONTWRITEBYTECODE= $(PY) -m pytest -q -n auto --dist worksteal -p no:nbval -p no:anyio
+	@PYTHONDONTWRITEBYTECODE= $(PY) -m pytest -q -n auto --dist worksteal -p no:nbval -p no:anyio -p no:logging
 
 reliability: $(READY) ## the long tests of docs/reliability.md
 	@$(PY) -m pytest -q -m reliability -n auto --dist worksteal tests/reliability

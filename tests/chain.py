@@ -124,7 +124,7 @@ def run_hopeless(folder: Path) -> Done:
     folder /= HOSTILE_RUN
     corpus = folder.with_suffix(".jsonl.gz")
     write_table(hopeless_table(), corpus)
-    few = ("seeds=2", "epochs=2", "seed=3", "points=2000")
+    few = ("seeds=2", "epochs=1", "seed=3", "points=50")
     settings = [word for setting in few for word in ("--set", setting)]
     return python(
         *("fr_lib", "run", "--profile", "full", "--corpus", corpus, "--run-dir", folder),

@@ -10,6 +10,7 @@ mistaken for a real one.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -105,21 +106,27 @@ def synthetic_table(
             schema.adapter(encoder).check_quality(quality)
     rng = np.random.default_rng(seed)
     content = {name: _Content(rng, frames) for name in names}
-    cells = [
-        _cell(content[name], name, encoder, quality, rng)
-        for encoder in encoders
-        for name in names
-        for quality in qualities
-    ]
-    return _scored(pd.concat(cells, ignore_index=True))
+    cells = list(product(encoders, names, qualities))
+    features = [_features(content[name], encoder, q, rng) for encoder, name, q in cells]
+    table = pd.DataFrame(
+        {
+            "src": [name for _, name, _ in cells],
+            "encoder": [encoder for encoder, _, _ in cells],
+            "preset": [schema.adapter(encoder).default_preset for encoder, _, _ in cells],
+            "cq": [quality for _, _, quality in cells],
+        }
+    )
+    table = table.loc[table.index.repeat(frames)].reset_index(drop=True)
+    table["frame_index"] = np.tile(np.arange(frames), len(cells))
+    table[[*_DEPTH, "motion2"]] = np.concatenate(features, axis=1).T
+    return _scored(table)
 
 
 class _Content:
     """What a source looks like, whatever encodes it: its complexity and its motion per frame."""
 
     def __init__(self, rng: np.random.Generator, frames: int) -> None:
-        self.frame = np.arange(frames)
-        swell = np.sin(0.21 * self.frame + rng.uniform(0, 2 * np.pi))
+        swell = np.sin(0.21 * np.arange(frames) + rng.uniform(0, 2 * np.pi))
         self.complexity = rng.uniform(0.93, 1.07) + 0.02 * swell
         self.motion = rng.uniform(0.5, 9.0) * (1 + 0.3 * swell) + rng.uniform(0, 0.2, frames)
         self.motion[0] = 0.0
@@ -134,26 +141,16 @@ def _damage(encoder: str, quality: float, complexity: np.ndarray) -> np.ndarray:
     return (0.01 + 0.99 * fraction**1.3) * _DAMAGE_OF_STANDARD[adapter.standard] * complexity
 
 
-def _cell(
-    content: _Content, name: str, encoder: str, quality: float, rng: np.random.Generator
-) -> pd.DataFrame:
+def _features(
+    content: _Content, encoder: str, quality: float, rng: np.random.Generator
+) -> np.ndarray:
     damage = _damage(encoder, quality, content.complexity)
     noise = rng.normal(0, 0.004, (len(_DEPTH), len(damage)))
-    features = {
-        feature: np.clip(1 - _DEPTH[feature] * damage ** _POWER[feature] * (1 + jitter), 0, 1)
+    fidelity = [
+        np.clip(1 - _DEPTH[feature] * damage ** _POWER[feature] * (1 + jitter), 0, 1)
         for (feature, jitter) in zip(_DEPTH, noise, strict=True)
-    }
-    return pd.DataFrame(
-        {
-            "src": name,
-            "encoder": encoder,
-            "preset": schema.adapter(encoder).default_preset,
-            "cq": quality,
-            "frame_index": content.frame,
-            **features,
-            "motion2": content.motion,
-        }
-    )
+    ]
+    return np.array([*fidelity, content.motion])
 
 
 def _scored(table: pd.DataFrame) -> pd.DataFrame:

@@ -17,8 +17,8 @@ from xml.etree import ElementTree as ET
 
 import numpy as np
 
-from fr_lib.report.plots.style import HEAT
-
+# Name of the cells of a heatmap: a dark page turns their shades round.
+HEAT = "heat"
 _SVG = "{http://www.w3.org/2000/svg}"
 _HREF = "{http://www.w3.org/1999/xlink}href"
 _DESCRIPTION = "{http://purl.org/dc/elements/1.1/}description"

@@ -215,10 +215,11 @@ def _finish(app: Any, failed: Exception | None) -> None:
 
 def _sections(app: Any, out: Path, page: str) -> Iterator[dict[str, str]]:
     """Yield the sections of a written page, each with its own text; code is left out."""
-    from bs4 import BeautifulSoup
+    from bs4 import BeautifulSoup, SoupStrainer
 
     address = app.builder.get_target_uri(page)
-    article = BeautifulSoup((out / address).read_text(), "html.parser").article
+    only = SoupStrainer("article")
+    article = BeautifulSoup((out / address).read_text(), "html.parser", parse_only=only).article
     for aside in article.select(_ASIDES):
         aside.decompose()
     # Blocks are words of their own where their texts are put side by side.

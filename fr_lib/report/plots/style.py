@@ -12,6 +12,7 @@ from matplotlib import colormaps
 from matplotlib.colors import Colormap, ListedColormap, Normalize
 
 from fr_lib.errors import NOT_FINITE
+from fr_lib.report.drawings import HEAT
 from fr_lib.report.names import labels
 from fr_lib.schema import encoder_index
 
@@ -51,8 +52,6 @@ PALETTE: Mapping[str, tuple[str, str]] = {
 }
 # Names under an axis that end at it, whatever the font.
 UPRIGHT = {"rotation": 90, "ha": "right", "va": "center", "rotation_mode": "anchor"}
-# Of the cells of a heatmap in an SVG: a dark page turns their shades round.
-HEAT = "heat"
 _SHADES = 48  # a scale of more would be kept as pixels
 _INK = "#333333"
 _ALERT = "#BB5566"
