@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from chain import python
 
 from benchmarks import bench, large, logs, report
 from benchmarks.bench import SECTIONS, chosen
@@ -43,14 +42,11 @@ def shipped():
 # --- whole commands
 
 
-def test_quick_runs_every_section(tmp_path, page, smoke):
+def test_quick_runs_every_section(tmp_path, page, smoke, capsys):
     results = tmp_path / "results.json"
-    # As a process of its own: Dask starts workers that begin like their parent.
-    ended = python(
-        *("benchmarks.bench", "--quick", "--run-dir", smoke.path),
-        *("--results", results, "--page", page),
-    )
-    assert ended.code == 0, ended.err
+    asked = ["--quick", "--run-dir", smoke.path, "--results", results, "--page", page]
+    assert bench.main([*map(str, asked)]) == 0
+    said = capsys.readouterr().out
     found = json.loads(results.read_text())
     assert sorted(found["sections"]) == sorted(SECTIONS)
     for key, part in found["sections"].items():
@@ -59,7 +55,7 @@ def test_quick_runs_every_section(tmp_path, page, smoke):
         ]
         assert part["ratios"]
         assert all(math.isfinite(r["value"]) and r["value"] > 0 for r in part["ratios"]), key
-        assert f"### {key}. {part['title']}" in ended.out
+        assert f"### {key}. {part['title']}" in said
         assert f"### {key}. {part['title']}" in page.read_text()
         assert part["how"] in page.read_text()
     assert found["machine"]["cores"] == os.cpu_count()

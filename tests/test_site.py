@@ -111,6 +111,21 @@ def test_a_page_is_sound_in_both_themes_wide_and_narrow(browser, hopeless, name)
     assert sum(path.stat().st_size for path in weight) < MOST_OF_A_PAGE
 
 
+def test_a_name_longer_than_any_line_breaks_wherever_a_page_writes_it(browser, hopeless):
+    page = browser.new_page(viewport={"width": 400, "height": 900})
+    page.goto(hopeless.page("notebooks/03_gate").as_uri(), wait_until="load")
+    for tag in ("h2", "p", "li", "dd", "strong", "figcaption", "summary"):
+        shape = page.evaluate(
+            f"""() => {{
+                const it = document.createElement("{tag}")
+                it.textContent = "name".repeat(100)
+                document.querySelector("article section").append(it)
+                return {WIDTHS} }}"""
+        )
+        assert shape[0] <= shape[1], tag
+    page.close()
+
+
 def test_the_book_is_light(hopeless, smoke):
     for done in (hopeless, smoke):
         sizes = [path.stat().st_size for path in html_of(done).rglob("*") if path.is_file()]
