@@ -69,11 +69,15 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Iterator[None]:
-    """Let garbage lie while tests are collected: there is hardly any, and looking takes a sixth."""
+    """Let garbage lie while tests are collected: there is hardly any, and looking takes a sixth.
+
+    Nor is what they import ever looked through afterwards, for half a second each time.
+    """
     gc.disable()
     try:
         return (yield)
     finally:
+        gc.freeze()
         gc.enable()
 
 
