@@ -33,6 +33,11 @@ EVIDENCE = {chapter.name: chapter.evidence for chapter in CHAPTERS if chapter.ev
 REFUSED = "08_another_teacher"
 MEASURED = [name for name in EVIDENCE if name != REFUSED]
 NVENC_ONLY = ROOT / "tests" / "data" / "nvenc_only.jsonl"
+# The first that is there; `make browser` looks for the same.
+BROWSERS = (
+    *("chromium-headless-shell", "chromium", "chromium-browser"),
+    *("google-chrome", "google-chrome-stable"),
+)
 # What differs between two looks at one table: where it lies in memory, how its style is called.
 NAMES_OF_OBJECTS = """
 [address]
@@ -205,8 +210,7 @@ def chromium() -> Iterator[Any]:
     """Yield the distribution's browser, asking nothing of any network."""
     from playwright.sync_api import sync_playwright
 
-    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-    found = next(filter(None, map(shutil.which, names)), None)
+    found = next(filter(None, map(shutil.which, BROWSERS)), None)
     assert found, "the browser tests need Chromium: install the system's package (see .ci/run)"
     quiet = "background-networking component-update sync extensions default-apps"
     with sync_playwright() as playwright:

@@ -14,6 +14,7 @@ import os
 # Test processes and their kernels take all cores already: more threads in each wait for each other
 # longer than they work. Read when numpy and torch are imported, so it stands before them.
 os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+os.environ["PYTHONSTARTUP"] = os.path.join(os.path.dirname(__file__), "startup.py")
 
 import pickle
 from collections.abc import Callable, Iterator
