@@ -22,6 +22,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import startup  # noqa: F401
 from chain import ROOT, Done, chromium, run_hopeless, run_nbval, run_nvenc, run_smoke, tree
 from filelock import FileLock
 from hypothesis import HealthCheck, settings

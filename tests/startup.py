@@ -1,3 +1,3 @@
-# Run by every kernel that tests start (see conftest). What it imports stays: to look through that
-# for garbage again and again takes a tenth of its time. No name is left behind.
+# Run by the tests' processes and by every kernel they start (see conftest). What those import stays,
+# and to look through it for garbage again and again takes a tenth of their time. No name is left.
 __import__("gc").set_threshold(100_000, 10, 10)
