@@ -33,11 +33,14 @@ EVIDENCE = {chapter.name: chapter.evidence for chapter in CHAPTERS if chapter.ev
 REFUSED = "08_another_teacher"
 MEASURED = [name for name in EVIDENCE if name != REFUSED]
 NVENC_ONLY = ROOT / "tests" / "data" / "nvenc_only.jsonl"
-# The first that is there; `make browser` looks for the same.
-BROWSERS = (
-    *("chromium-headless-shell", "chromium", "chromium-browser"),
-    *("google-chrome", "google-chrome-stable"),
-)
+# The first that is there is taken; `make browser` looks for the same.
+BROWSERS = [
+    "chromium-headless-shell",
+    "chromium",
+    "chromium-browser",
+    "google-chrome",
+    "google-chrome-stable",
+]
 # What differs between two looks at one table: where it lies in memory, how its style is called.
 NAMES_OF_OBJECTS = """
 [address]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import gzip
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from chain import BROWSERS
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "fr_lib"
@@ -174,6 +176,50 @@ def test_without_a_folder_of_clips_make_refuses_with_a_sentence(target, tmp_path
     assert ended.returncode == 2
     assert f"make {target}: FOOTAGE='' is no folder" in ended.stderr
     assert "give FOOTAGE=dir" in ended.stderr
+
+
+def make_browser(programs: Path, **texts: str) -> subprocess.CompletedProcess[str]:
+    """Run ``make browser`` where nothing is installed but programs of these names and texts."""
+    programs.mkdir()
+    for name, text in texts.items():
+        (programs / name.replace("_", "-")).write_text(f"#!/bin/sh\n{text}\n")
+        (programs / name.replace("_", "-")).chmod(0o755)
+    return subprocess.run(
+        [shutil.which("make"), "-s", "browser"],
+        cwd=ROOT,
+        env={"PATH": str(programs)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("name", BROWSERS)
+def test_any_browser_that_the_tests_would_take_is_enough(name, tmp_path):
+    ended = make_browser(tmp_path / "bin", **{name: "exit 1"})
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize("has_shell", [True, False])
+def test_without_a_browser_the_shell_is_installed_or_chromium(has_shell, tmp_path):
+    """Ubuntu has no package of the shell."""
+    fails = "" if has_shell else '; case "$*" in *headless-shell*) exit 100;; esac'
+    log = tmp_path / "log"
+    ended = make_browser(tmp_path / "bin", id="echo 0", apt_get=f'echo "$*" >> "{log}"{fails}')
+    assert ended.returncode == 0, ended.stderr
+    asked = [line.split()[-1] for line in log.read_text().splitlines()[1:]]
+    assert asked == ["chromium-headless-shell", "chromium"][: 2 - has_shell]
+
+
+def test_where_nothing_can_be_installed_a_sentence_says_so(tmp_path):
+    ended = make_browser(tmp_path / "none")
+    assert ended.returncode == 2
+    assert "no Chromium, and no apt-get to install it" in ended.stderr
+    ended = make_browser(tmp_path / "user", id="echo 1000", apt_get="exit 0")
+    assert ended.returncode == 2
+    assert "no root; run: sudo apt-get install chromium" in ended.stderr
+    ended = make_browser(tmp_path / "broken", id="echo 0", apt_get="exit 100")
+    assert ended.returncode == 2
 
 
 def fr_lib(*args: str) -> subprocess.CompletedProcess[str]:
