@@ -69,18 +69,9 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return True if collection_path.name == "reliability" and not wanted else None
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_collection() -> Iterator[None]:
-    """Let garbage lie while tests are collected: there is hardly any, and looking takes a sixth.
-
-    Nor is what they import ever looked through afterwards, for half a second each time.
-    """
-    gc.disable()
-    try:
-        return (yield)
-    finally:
-        gc.freeze()
-        gc.enable()
+def pytest_collection_finish() -> None:
+    """Never look through what the tests import for garbage: it takes half a second each time."""
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
