@@ -17,6 +17,9 @@ os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM
 os.environ["PYTHONSTARTUP"] = os.path.join(os.path.dirname(__file__), "startup.py")
 
 import pickle
+import subprocess
+import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -61,6 +64,29 @@ def load(tmp_path):
         return load_corpus(tmp_path / "rows.parquet")
 
     return through_file
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Where several processes test, let kernels be forked from one that is warm already.
+
+    The long tests count and kill what belongs to a run: their kernels are as users have them.
+    """
+    several = getattr(config.option, "numprocesses", None) and not hasattr(config, "workerinput")
+    if not several or "not reliability" not in config.option.markexpr:
+        return
+    folder = tempfile.TemporaryDirectory()
+    config.add_cleanup(folder.cleanup)
+    os.environ |= {
+        "WARM_KERNELS": os.path.join(folder.name, "door"),
+        "JUPYTER_PATH": str(ROOT / "tests"),
+    }
+    server = subprocess.Popen(
+        [sys.executable, ROOT / "tests" / "kernels" / "serve.py", os.environ["WARM_KERNELS"]],
+        stdin=subprocess.PIPE,
+        env=os.environ | {"MPLBACKEND": "module://matplotlib_inline.backend_inline"},
+        start_new_session=True,
+    )
+    config.add_cleanup(server.communicate)
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

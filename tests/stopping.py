@@ -87,11 +87,13 @@ def whole_run(folder: Path, cell: str) -> Iterator[Run]:
     )
     (folder / "rows.jsonl").touch()
     (folder / "tmp").mkdir()
+    # Its kernel is to be a child of the run, as it is for users: not one of tests/kernels.
+    environment = {name: word for name, word in os.environ.items() if name != "JUPYTER_PATH"}
     names = (folder / "endless.ipynb", folder / "rows.jsonl", folder / "run")
     with subprocess.Popen(
         [sys.executable, "-c", START, *map(str, names)],
         cwd=ROOT,
-        env=os.environ | {"TMPDIR": str(folder / "tmp")},
+        env=environment | {"TMPDIR": str(folder / "tmp")},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
