@@ -1,7 +1,7 @@
 """Fork kernels from a process that has imported what notebooks import, but nothing of the project.
 
 Each is a whole ipykernel with the folder, the environment and the output of who asked for it. Only
-its first second is not its own: half of what the notebooks of the tests took was that second.
+its first second is not its own, which was a quarter of what the whole runs of the tests took.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ import socket
 import sys
 import tempfile
 import threading
+import warnings
+from collections.abc import Sequence
 from importlib import import_module
 
 IMPORTED = (
@@ -32,14 +34,16 @@ IMPORTED = (
 )
 
 
-def serve(address: str) -> None:
+def serve(address: str, imported: Sequence[str] = IMPORTED) -> None:
     """Fork a kernel for each connection, which is the kernel's from then on, until stdin ends."""
     with socket.socket(socket.AF_UNIX) as door:
         door.bind(address)
         door.listen()
-        for name in IMPORTED:
+        for name in imported:
             import_module(name)
         gc.freeze()
+        # pyarrow's allocator has a thread, which knows of forks; Python from 3.12 on warns of any.
+        warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
         # Nobody waits for the kernels: who asked for one knows of its end by the connection's.
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)
         while door in select.select([door, sys.stdin], [], [])[0]:
