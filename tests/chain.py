@@ -226,14 +226,19 @@ def chromium() -> Iterator[Any]:
         browser.close()
 
 
+def python_notebook(cells: list[nbformat.NotebookNode]) -> nbformat.NotebookNode:
+    """Return one for the kernel that ours ask for."""
+    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    return new_notebook(cells=cells, metadata={"kernelspec": kernel})
+
+
 def made_up_notebook() -> nbformat.NotebookNode:
     """Return one that shows another figure than it did, in a marked and in a plain cell."""
     shown = new_output("execute_result", {"text/plain": "1"}, execution_count=1)
     cells = [new_code_cell("2", outputs=[shown], execution_count=1)]
     cells += deepcopy(cells)
     cells[0].metadata["tags"] = ["nbval-check-output"]
-    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
-    return new_notebook(cells=cells, metadata={"kernelspec": kernel})
+    return python_notebook(cells)
 
 
 def run_nbval(copy: Path, executed: Path) -> Done:

@@ -66,13 +66,18 @@ def load(tmp_path):
     return through_file
 
 
+def _long_ones(config: pytest.Config) -> bool:
+    """Return whether the tests of `make reliability` are asked for."""
+    return "not reliability" not in config.option.markexpr
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Where several processes test, let kernels be forked from one that is warm already.
 
     The long tests count and kill what belongs to a run: their kernels are as users have them.
     """
     several = getattr(config.option, "numprocesses", None) and not hasattr(config, "workerinput")
-    if not several or "not reliability" not in config.option.markexpr:
+    if not several or _long_ones(config):
         return
     folder = tempfile.TemporaryDirectory()
     config.add_cleanup(folder.cleanup)
@@ -91,8 +96,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Leave out the long tests' folder where their mark is not asked for: it makes 1,000 cases."""
-    wanted = "not reliability" not in config.option.markexpr
-    return True if collection_path.name == "reliability" and not wanted else None
+    return True if collection_path.name == "reliability" and not _long_ones(config) else None
 
 
 def pytest_collection_finish() -> None:

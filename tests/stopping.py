@@ -14,8 +14,8 @@ from pathlib import Path
 
 import nbformat
 import psutil
-from chain import ROOT
-from nbformat.v4 import new_code_cell, new_notebook
+from chain import ROOT, python_notebook
+from nbformat.v4 import new_code_cell
 
 # What the notebook does: with one process of its own, and with those that train.
 WAITING = """
@@ -81,10 +81,7 @@ def whole_run(folder: Path, cell: str) -> Iterator[Run]:
     parameters = f'corpus: str = ""  # not read\nrun_dir: str = ""\ngoing = "{folder / "going"}"'
     first = new_code_cell(parameters, metadata={"tags": ["parameters"]})
     cells = [first, new_code_cell("from pathlib import Path\ngoing = Path(going)\n" + cell)]
-    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
-    nbformat.write(
-        new_notebook(cells=cells, metadata={"kernelspec": kernel}), folder / "endless.ipynb"
-    )
+    nbformat.write(python_notebook(cells), folder / "endless.ipynb")
     (folder / "rows.jsonl").touch()
     (folder / "tmp").mkdir()
     # Its kernel is to be a child of the run, as it is for users: not one of tests/kernels.

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,10 +16,10 @@ import nbformat
 import papermill
 import psutil
 import pytest
-from nbformat.v4 import new_code_cell, new_notebook
+from chain import python_notebook
+from nbformat.v4 import new_code_cell
 
 HERE = Path(__file__).parent / "kernels"
-PYTHON = {"display_name": "Python 3", "language": "python", "name": "python3"}
 # Jupyter's own packages warn of each other's future; nothing of ours may.
 pytestmark = pytest.mark.filterwarnings("ignore:::(nbformat|papermill|nbclient|jupyter_).*")
 ABOUT = """
@@ -42,9 +43,15 @@ def soon(true: Callable[[], object]) -> bool:
 
 
 @pytest.fixture
-def server(tmp_path, monkeypatch):
+def door():
+    """Where it is asked; its name may have no more than a hundred letters."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder, "door")
+
+
+@pytest.fixture
+def server(door, monkeypatch):
     """One that has imported nothing yet: its kernels start no sooner than others."""
-    door = tmp_path / "door"
     code = f"import serve; serve.serve({str(door)!r}, ())"
     with subprocess.Popen(
         [sys.executable, "-c", code],
@@ -78,9 +85,7 @@ def test_it_has_the_place_of_who_asked(server, tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "more"))
     monkeypatch.delenv("MPLBACKEND", raising=False)
     source, copy = tmp_path / "about.ipynb", tmp_path / "copy.ipynb"
-    nbformat.write(
-        new_notebook(cells=[new_code_cell(ABOUT)], metadata={"kernelspec": PYTHON}), source
-    )
+    nbformat.write(python_notebook([new_code_cell(ABOUT)]), source)
     papermill.execute_notebook(source, copy, cwd=str(tmp_path), progress_bar=False)
     [output] = nbformat.read(copy, as_version=4).cells[0].outputs
     *place, backend = json.loads(output["text"])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from chain import HOSTILE_NAMES, MEASURED, ROOT, hopeless_table, python, tree
+from chain import HOSTILE_NAMES, MEASURED, ROOT, hopeless_table, python, python_notebook, tree
 from nbformat.v4 import new_code_cell, new_notebook
 from papermill.exceptions import PapermillExecutionError
 
@@ -180,10 +180,7 @@ def written(tmp_path, monkeypatch):
 
     def write(*cells: str, parameters: str = 'run_dir: str = "runs/x"  # where') -> RunDir:
         first = new_code_cell(parameters, metadata={"tags": ["parameters"]})
-        kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
-        notebook = new_notebook(
-            cells=[first, *map(new_code_cell, cells)], metadata={"kernelspec": kernel}
-        )
+        notebook = python_notebook([first, *map(new_code_cell, cells)])
         nbformat.write(notebook, tmp_path / "odd.ipynb")
         monkeypatch.setattr(runner, "notebook_path", lambda name: tmp_path / "odd.ipynb")
         run = RunDir(tmp_path / "run")

@@ -21,12 +21,9 @@ from importlib import import_module
 
 IMPORTED = (
     "ipykernel.kernelapp",
-    "ipykernel.ipkernel",
-    "ipykernel.zmqshell",
     "matplotlib.backends.backend_agg",
     "matplotlib.backends.backend_svg",
     "matplotlib.pyplot",
-    "pandas",
     "pandas.io.formats.style",
     "pyarrow.parquet",
     "scipy.stats",
