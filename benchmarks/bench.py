@@ -109,7 +109,7 @@ class Setup:
         return input_table(self.corpus), self.corpus.target()
 
     def recipe(self, epochs: int) -> Recipe:
-        """Return the shipped recipe with another number of epochs."""
+        """Return ADR-0319's recipe, real rows alone, with another number of epochs."""
         from fr_lib.train import Recipe
 
         return Recipe(epochs=epochs)
@@ -210,9 +210,11 @@ def training_loop(setup: Setup) -> Section:
     times = {row["what"]: row["whole recipe, s"] for row in rows}
     # The faster of the two, whichever it is on this machine.
     loop = min(times[name] for name in loops)
-    what = "all folds of the v3 arm, whole recipe: train_many against the textbook loop"
+    what = "ADR-0319's recipe, all folds: train_many against the textbook loop"
     return Section(
         "The training loop",
+        "ADR-0319's recipe, which learns from real rows alone; what the recipe that ships takes "
+        "is in section h. "
         f"The textbook loop trains one fold after another (`DataLoader`, batch "
         f"{setup.recipe(1).batch}, shuffled; `nn.Module`, autograd, `torch.optim.Adam`) on the "
         f"CPU, with torch's default of {threads} threads and with one. `train_many` (device "
@@ -265,8 +267,9 @@ def number_of_models(setup: Setup) -> Section:
     first, last = rows[0], rows[-1]
     return Section(
         "Number of models",
-        f"`train_many` (device {setup.device}), arm v3, folds of the shipped corpus and then "
-        f"further seeds, {scale.whole_epochs} epochs, once each, processes already started.",
+        f"`train_many` (device {setup.device}), ADR-0319's recipe, folds of the shipped corpus "
+        f"and then further seeds, {scale.whole_epochs} epochs, once each, processes already "
+        "started.",
         rows,
         [
             ratio(
@@ -306,10 +309,10 @@ def number_of_rows(setup: Setup) -> Section:
         )
     return Section(
         "Number of rows",
-        f"`train_many` (device {setup.device}), {models} models of the arm v3 that each see all "
-        "rows, as many epochs as make the number of steps alike; once each, the start of processes "
-        "included. The rows are "
-        "synthetic: drawn from the shipped corpus with replacement, with noise on the features. "
+        f"`train_many` (device {setup.device}), ADR-0319's recipe, {models} models that each see "
+        "all rows, as many epochs as make the number of steps alike; once each, the start of "
+        "processes included. The rows are synthetic: drawn from the shipped corpus with "
+        "replacement, with noise on the features. "
         "A row counts once per model and epoch.",
         rows,
         [
@@ -340,8 +343,8 @@ def number_of_seeds(setup: Setup) -> Section:
     ]
     return Section(
         "Five seeds against one",
-        f"`train_many` (device {setup.device}), all folds of the arm v3 on the shipped corpus, "
-        f"{scale.whole_epochs} epochs, start of processes included, in turns, median of "
+        f"`train_many` (device {setup.device}), ADR-0319's recipe, all folds of the shipped "
+        f"corpus, {scale.whole_epochs} epochs, start of processes included, in turns, median of "
         f"{scale.repeats}. One seed keeps the cores busy already: see *ms per model and epoch*.",
         rows,
         [ratio("five seeds of all folds against one", taken["5"] / taken["1"], "at most 3")],
