@@ -74,7 +74,12 @@ def _blas() -> str:
     """Return which matrix kernels numpy chose for this processor; they decide training's speed."""
     import numpy  # noqa: F401 (what is not loaded is not listed)
 
-    found = [i for i in threadpool_info() if i["user_api"] == "blas"]
+    # scipy brings one of its own: whether it is loaded by now is no property of the machine.
+    found = [
+        i
+        for i in threadpool_info()
+        if i["user_api"] == "blas" and "scipy.libs" not in i["filepath"]
+    ]
     return ", ".join(
         f"{i['internal_api']} {i['version']} with {i.get('architecture')} kernels" for i in found
     )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -149,6 +151,12 @@ def test_figures_of_another_machine_are_not_kept(tmp_path):
     found["machine"]["cores"] += 1
     results.write_text(json.dumps(found))
     assert list(report.save({"b": section()}, results, None)["sections"]) == ["b"]
+
+
+def test_what_is_imported_makes_no_other_machine():
+    code = "from benchmarks.report import machine; before = machine(); import scipy.linalg; "
+    code += "assert machine() == before"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 
 @pytest.mark.parametrize("text", ["none", report.BEGIN, f"{report.END}{report.BEGIN}"])
