@@ -53,6 +53,11 @@ SERIOUS = """rules => axe.run({resultTypes: ["violations"], preload: false, ...r
 WIDTHS = "[document.documentElement.scrollWidth, window.innerWidth]"
 DRAWN = """[...document.querySelectorAll('article .drawn svg')].map(
     s => [s.getAttribute('aria-label'), s.getBoundingClientRect().width])"""
+# A figure three times as tall as it is wide, as that of a large corpus is.
+TALLEST = """() => Math.max(0, ...[...document.querySelectorAll('article .drawn svg')].map(s => {
+    s.setAttribute('viewBox', '0 0 500 1500')
+    return s.getBoundingClientRect().height }))"""
+SHEET = 25 * 96 / 2.54  # px, of A4 within its margins
 # What reaches beyond its box, and neither scrolls by keyboard nor says so.
 LOST = """[...document.querySelectorAll('article :is(.drawn, .table-box)')].filter(
     box => box.scrollWidth > box.clientWidth + 1
@@ -331,4 +336,6 @@ def test_on_paper_are_no_bars_of_code_and_nothing_is_cut_off(browser, hopeless):
             "t.getBoundingClientRect().right > innerWidth).length"
         )
         assert wide == 0, name
+        # Of however many sources it tells, a figure is on one sheet.
+        assert page.evaluate(TALLEST) <= SHEET, name
     page.close()

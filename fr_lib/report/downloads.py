@@ -16,7 +16,7 @@ import pandas as pd
 from fr_lib.corpus import STRESS_SET
 from fr_lib.files import ROOT, read_json, sha256_of, write_json
 from fr_lib.report.figure_data import FIGURES, figure_tables
-from fr_lib.report.standards import Table, citation, croissant, front_matter, verdict_word
+from fr_lib.report.standards import Table, citation, croissant, front_matter
 from fr_lib.report.values import FORMULA
 from fr_lib.runs import RunDir
 from fr_lib.schema import MODEL_ID, adapter, codec_block
@@ -87,8 +87,7 @@ def put_files(
     -------
     dict
         For pages: ``downloads``, records with href (from the book's first page), name, group,
-        what, bytes and sha256; ``figure_data``, records with figure, title, chapter and href;
-        ``verdict``.
+        what, bytes and sha256; ``figure_data``, records with figure, title, chapter and href.
     """
     folder.mkdir(parents=True)
     found = [*_copies(run, folder), *_data(run, folder, values), *_cards(folder, values, render)]
@@ -98,7 +97,7 @@ def put_files(
     for name in sorted({r["file"] for r in figures if r["file"].startswith("figures/")}):
         lines.append(f"{sha256_of(folder / name)}  {name}\n")
     (folder / SUMS).write_text("".join(lines))
-    return {"downloads": downloads, "figure_data": figures, "verdict": verdict_word(values)}
+    return {"downloads": downloads, "figure_data": figures}
 
 
 def stale_files(run: RunDir, folder: Path) -> list[str]:
@@ -170,8 +169,8 @@ def _cards(
     folder: Path, values: Mapping[str, Any], render: Callable[[str, Any], str]
 ) -> Iterator[tuple[str, str, str]]:
     page = (ROOT / "book" / "templates" / "hub.md").read_text()
-    own = {"block": example_block(values), "verdict": verdict_word(values)}
-    (folder / "README.md").write_text(front_matter(values) + render(page, {**values, **own}))
+    text = render(page, {**values, "block": example_block(values)})
+    (folder / "README.md").write_text(front_matter(values) + text)
     yield "README.md", "card", "model card for the Hugging Face Hub"
     shutil.copyfile(ROOT / "LICENSE", folder / "LICENSE")
     yield "LICENSE", "card", "licence of model and code"

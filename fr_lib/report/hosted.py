@@ -13,7 +13,7 @@ from fr_lib.evaluate import failed_clauses
 from fr_lib.files import read_json, sha256_of, write_json
 from fr_lib.release import verify
 from fr_lib.report.downloads import FILES, SUMS, stale_files
-from fr_lib.report.standards import verdict_word
+from fr_lib.report.first_screen import state_of
 from fr_lib.runs import RunDir
 from fr_lib.system import replace_folder
 
@@ -108,7 +108,7 @@ def _finished(run: RunDir) -> dict[str, Any]:
         "kind": KIND,
         "version": fr_lib.__version__,
         "run_id": gate["run_id"],
-        "verdict": verdict_word({"card": card, "gate": gate}),
+        "verdict": state_of(gate, card),
         "failed_clauses": [clause["name"] for clause in failed_clauses(gate)],
         "corpus_sha256": gate["corpus_sha256"],
         "model_sha256": card["sha256"],

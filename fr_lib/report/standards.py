@@ -15,6 +15,7 @@ from typing import Any
 import fr_lib
 from fr_lib.arms import SHIPPED_ARM
 from fr_lib.files import ROOT, sha256_of
+from fr_lib.report.first_screen import PASSED
 
 # What the Hub calls a number made of a row of numbers.
 _TASK = "tabular-regression"
@@ -89,13 +90,6 @@ def authors() -> str:
     return yaml.safe_load((ROOT / "book" / "_config.yml").read_text())["author"]
 
 
-def verdict_word(values: Mapping[str, Any]) -> str:
-    """Return ``passed``, ``failed`` or, for made-up rows, ``synthetic``."""
-    if values["card"]["run_provenance"]["synthetic"]:
-        return "synthetic"
-    return "passed" if values["gate"]["gate_passed"] else "failed"
-
-
 # --- the Hugging Face Hub -------------------------------------------------------------------------
 
 
@@ -157,7 +151,7 @@ def front_matter(values: Mapping[str, Any]) -> str:
     """
     card, row = values["card"], values["export"]["row"]
     tags = ["vmaf", "video-quality", "full-reference", "onnx"]
-    word = verdict_word(values)
+    state = values["state"]
     results = [result for result in _results(values) if result["metrics"]]
     data = {
         "license": "other",
@@ -165,7 +159,7 @@ def front_matter(values: Mapping[str, Any]) -> str:
         "license_link": "LICENSE",
         "library_name": "onnx",
         "pipeline_tag": _TASK,
-        "tags": [*tags, *([] if word == "passed" else [f"gate-{word}", "not-for-scoring"])],
+        "tags": [*tags, *([] if state == PASSED else [f"gate-{state}", "not-for-scoring"])],
         "metrics": sorted({m["type"] for result in results for m in result["metrics"]}),
         "model-index": [{"name": card["id"], "results": results}],
     }
