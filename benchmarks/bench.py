@@ -333,7 +333,7 @@ def number_of_seeds(setup: Setup) -> Section:
     scale = setup.scale
     jobs = {n: setup.folds(range(n)) for n in (1, 5)}
     calls = {str(n): partial(setup.train, many, scale.few_epochs) for n, many in jobs.items()}
-    # Their start would hide a part of what one seed takes, and less of what five take.
+    # To start them is a larger part of what one seed takes, and would flatter the ratio.
     with keep_processes():
         setup.train(jobs[1], 1)
         taken = medians(calls, scale.repeats)

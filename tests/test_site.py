@@ -321,6 +321,7 @@ PRINTED = """selector => [...document.querySelectorAll(selector)]
 
 def test_on_paper_are_no_bars_of_code_and_nothing_is_cut_off(browser, hopeless):
     page = browser.new_page(viewport={"width": 700, "height": 1000})
+    tallest = []
     for name in ("index", "notebooks/02_loso", "notebooks/03_gate"):
         page.goto(hopeless.page(name).as_uri(), wait_until="load")
         page.emulate_media(media="print")
@@ -336,6 +337,7 @@ def test_on_paper_are_no_bars_of_code_and_nothing_is_cut_off(browser, hopeless):
             "t.getBoundingClientRect().right > innerWidth).length"
         )
         assert wide == 0, name
-        # Of however many sources it tells, a figure is on one sheet.
-        assert page.evaluate(TALLEST) <= SHEET, name
+        tallest.append(page.evaluate(TALLEST))
     page.close()
+    # Of however many sources it tells, a figure is on one sheet.
+    assert 0 < max(tallest) <= SHEET
